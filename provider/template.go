@@ -1,0 +1,157 @@
+package provider
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+// VarError reports a template variable without a usable value.
+type VarError struct {
+	// Provider is the entry's name, Var the variable, Hint what belongs there.
+	Provider, Var, Hint string
+	// Value is what was given; empty when nothing was.
+	Value string
+}
+
+// Error names the variable and says what to put there.
+func (e *VarError) Error() string {
+	if e.Value == "" {
+		return fmt.Sprintf("provider %s needs a value for %q: %s", e.Provider, e.Var, e.Hint)
+	}
+	return fmt.Sprintf("provider %s can't use %q for %q: %s", e.Provider, e.Value, e.Var, e.Hint)
+}
+
+// TokenURL builds the token endpoint. Missing variables take their default; a
+// variable without a value or with an unusable one gives a *VarError.
+func (p *Provider) TokenURL(vars map[string]string) (string, error) {
+	if p.Endpoints.Token == "" {
+		return "", fmt.Errorf("provider %s has no token URL of its own: give the token URL", p.Name)
+	}
+	return p.Expand(p.Endpoints.Token, vars)
+}
+
+// RefreshURL builds the address for refresh requests, which for a few
+// providers is not the token endpoint. Errors are those of TokenURL.
+func (p *Provider) RefreshURL(vars map[string]string) (string, error) {
+	if p.Endpoints.Refresh == "" {
+		return p.TokenURL(vars)
+	}
+	return p.Expand(p.Endpoints.Refresh, vars)
+}
+
+// Expand fills the variables of one endpoint template of p, and an empty
+// template gives an empty URL. Values can't leave their place in the URL: they
+// hold no slash, question mark, at sign, colon or space.
+func (p *Provider) Expand(template string, vars map[string]string) (string, error) {
+	var out strings.Builder
+	for rest := template; rest != ""; {
+		literal, name, tail := cutVar(rest)
+		out.WriteString(literal)
+		if rest = tail; name == "" {
+			continue
+		}
+		v, err := p.value(name, vars)
+		if err != nil {
+			return "", err
+		}
+		out.WriteString(v)
+	}
+	return out.String(), nil
+}
+
+// cutVar splits "lit{name}tail". Without a variable everything is literal.
+func cutVar(s string) (literal, name, tail string) {
+	literal, after, found := strings.Cut(s, "{")
+	if !found {
+		return s, "", ""
+	}
+	name, tail, _ = strings.Cut(after, "}")
+	return literal, name, tail
+}
+
+func (p *Provider) value(name string, vars map[string]string) (string, error) {
+	def := p.Vars[name]
+	v := vars[name]
+	if v == "" {
+		v = def.Default
+	}
+	if v == "" || !def.allows(v) {
+		return "", &VarError{Provider: p.Name, Var: name, Hint: def.Hint, Value: v}
+	}
+	return v, nil
+}
+
+// allows also applies the plain character set under a pattern, so that no
+// pattern can let a value out of its place.
+func (v Var) allows(s string) bool {
+	if !plain(s) {
+		return false
+	}
+	if v.Pattern == "" {
+		return true
+	}
+	re, err := regexp.Compile(`^(?:` + v.Pattern + `)$`)
+	return err == nil && re.MatchString(s)
+}
+
+// plain reports whether s is made of letters, digits, dots, hyphens and
+// underscores and does not begin or end with a dot or hold two in a row.
+func plain(s string) bool {
+	for _, c := range s {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.ContainsRune("._-", c):
+		default:
+			return false
+		}
+	}
+	return s != "" && s[0] != '.' && s[len(s)-1] != '.' && !strings.Contains(s, "..")
+}
+
+// fits reports whether s is template with plain values in place of its
+// variables, and returns them. Literals between variables are found at their
+// first occurrence, which is enough as no template has two variables side by
+// side or one whose value can hold the next literal's slash.
+func fits(template, s string) (map[string]string, bool) {
+	literal, name, tail := cutVar(template)
+	s, ok := strings.CutPrefix(s, literal)
+	if !ok || name == "" {
+		return map[string]string{}, ok && s == ""
+	}
+	next, _, _ := cutVar(tail)
+	for end := 1; end <= len(s); end++ {
+		if !strings.HasPrefix(s[end:], next) {
+			continue
+		}
+		if vars, ok := fits(tail, s[end:]); ok && plain(s[:end]) {
+			vars[name] = s[:end]
+			return vars, true
+		}
+	}
+	return nil, false
+}
+
+// anchored reports whether a template names enough of its host to recognise
+// a provider by: at least the last two labels must be literal.
+func anchored(template string) bool {
+	rest := strings.TrimPrefix(template, "https://")
+	host, _, _ := strings.Cut(rest, "/")
+	if i := strings.LastIndexByte(host, '}'); i >= 0 {
+		host = host[i+1:]
+		return strings.HasPrefix(host, ".") && strings.Count(host, ".") >= 2
+	}
+	return strings.Contains(host, ".")
+}
+
+// canonical brings a URL into the form templates are compared in: https, host
+// in lower case without the default port, no trailing slash. URLs with a user,
+// query or fragment are refused.
+func canonical(raw string) (string, bool) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
+		return "", false
+	}
+	host := strings.TrimSuffix(strings.ToLower(u.Host), ":443")
+	return "https://" + host + strings.TrimSuffix(u.EscapedPath(), "/"), true
+}
