@@ -1,0 +1,162 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/evergrant/evergrant"
+	"github.com/evergrant/evergrant/provider"
+)
+
+func doctorCommand(u *ui) *cobra.Command {
+	t := &target{u: u}
+	cmd := &cobra.Command{
+		Use:   "doctor FILE",
+		Short: "Explain a grant: what it is, what will end it, what to change",
+		Long: `Explain the grant in a token file: what it is and how that is known, what will
+end it and when, whether a new token could be stored, and what to change. Sends
+and writes nothing.
+
+` + exitCodes,
+		Args: oneTarget,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			src, err := t.open(cmd.Context(), args[0], nil)
+			if err != nil {
+				return err
+			}
+			defer src.Close()
+			s, err := src.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			plan, err := src.Plan(cmd.Context())
+			if err != nil {
+				return err
+			}
+			advice := diagnose(s, plan)
+			if u.json {
+				return u.value(map[string]any{"status": newStatusJSON(statusRow{File: args[0], Status: s}), "advice": advice})
+			}
+			explain(u, s, plan, advice)
+			return nil
+		},
+	}
+	t.identify(cmd)
+	return cmd
+}
+
+// advice is one thing a person should know or change, worst first.
+type advice struct {
+	Grave bool   `json:"grave"`
+	Says  string `json:"says"`
+	Do    string `json:"do,omitempty"`
+}
+
+// diagnose goes through what can be wrong with a grant.
+func diagnose(s evergrant.Status, plan evergrant.Plan) []advice {
+	var out []advice
+	add := func(grave bool, says, do string) { out = append(out, advice{grave, says, do}) }
+	for _, e := range []*evergrant.Error{plan.Problem, plan.Storage} {
+		if e != nil {
+			add(true, e.Error(), e.Do)
+		}
+	}
+	if info, err := os.Stat(s.Grant); err == nil && info.Mode().Perm()&0o077 != 0 {
+		add(true, "other users can read the token file", "chmod 600 "+s.Grant)
+	}
+	if s.ExpiresAt.IsZero() {
+		add(false, "nobody says how long the access token is valid, so it is renewed only when asked", "say it once with --session-lifetime")
+	}
+	for _, end := range []struct {
+		at   time.Time
+		what string
+	}{{s.IdleEnd, "if it is not used before"}, {s.AbsoluteEnd, "whatever happens"}} {
+		if left := time.Until(end.at); !end.at.IsZero() && left < 30*24*time.Hour {
+			add(left < 7*24*time.Hour, "the refresh token ends at "+local(end.at)+" "+end.what, "log in again before, or keep it in use with `evergrant watch`")
+		}
+	}
+	if s.Rotates == "yes" {
+		add(false, "the provider replaces the refresh token at each refresh: every other copy of this file is worthless after the next one", "let all programs use this one file")
+	}
+	if s.Last != "" && s.Last != evergrant.Fresh {
+		add(false, "the last try ("+brief(time.Since(s.LastAt))+" ago) came to: "+s.LastSays, "")
+	}
+	return out
+}
+
+// explain prints the grant in words.
+func explain(u *ui, s evergrant.Status, plan evergrant.Plan, list []advice) {
+	w := tabwriter.NewWriter(u.out, 0, 8, 2, ' ', 0)
+	row := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%s\t%s\n", name, printable(value))
+		}
+	}
+	row("file", s.Grant+" ("+s.Layout+")")
+	row("account", s.Account)
+	row("provider", providerTitle(s.Provider))
+	row("token endpoint", orDash(s.TokenURL))
+	row("client id", orDash(s.ClientID))
+	row("state", string(s.State))
+	if !s.ExpiresAt.IsZero() {
+		row("access token until", until(s.ExpiresAt)+", "+expiryWords[s.ExpiryFrom])
+	}
+	if !s.RefreshAt.IsZero() {
+		row("renewed from", until(s.RefreshAt))
+	}
+	row("refresh token", refreshWords(s)+rotationWords(s.Rotates))
+	if !s.DoubtSince.IsZero() {
+		row("in doubt since", until(s.DoubtSince))
+	}
+	row("generation", fmt.Sprint(s.Generation))
+	if plan.Problem == nil {
+		row("a refresh sends", strings.Join(plan.Params, ", "))
+	}
+	w.Flush()
+	if len(list) == 0 {
+		u.printf("\nall is well\n")
+		return
+	}
+	u.printf("\n")
+	for _, a := range list {
+		mark := "note"
+		if a.Grave {
+			mark = "PROBLEM"
+		}
+		u.printf("%s: %s\n", mark, printable(a.Says))
+		if a.Do != "" {
+			u.printf("  → %s\n", printable(a.Do))
+		}
+	}
+}
+
+var expiryWords = map[string]string{
+	"answer":   "as the provider said",
+	"file":     "as the file says",
+	"jwt":      "as the token itself says",
+	"session":  "as you said with --session-lifetime",
+	"provider": "as the catalog says of this provider",
+	"learned":  "learned from a rejection",
+}
+
+func rotationWords(rotates string) string {
+	switch rotates {
+	case "yes":
+		return "; replaced at each refresh"
+	case "no":
+		return "; the same after each refresh"
+	}
+	return ""
+}
+
+func providerTitle(name string) string {
+	if p, err := provider.Get(name); err == nil && name != "" {
+		return p.Title + " (" + name + ")"
+	}
+	return orDash(name)
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func execCommand(u *ui) *cobra.Command {
+	t := &target{u: u}
+	var name string
+	var min time.Duration
+	cmd := &cobra.Command{
+		Use:   "exec FILE -- COMMAND [ARG…]",
+		Short: "Run a command with the access token in its environment",
+		Long: `Run a command with a valid access token in the environment variable ACCESS_TOKEN,
+or the one named with --env. The exit code is the command's; if there is no
+token, the command is not run and the exit code is evergrant's.
+
+` + exitCodes,
+		Example: "  evergrant exec token.json -- ./sync.sh\n  evergrant exec token.json --env SF_ACCESS_TOKEN -- sf org login access-token …",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) < 2 || cmd.ArgsLenAtDash() != 1 {
+				return usageError{errors.New("exec takes one token file, then -- and the command"), "evergrant exec FILE -- COMMAND [ARG…]"}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if name == "" || strings.ContainsAny(name, "=\x00") {
+				return usageError{fmt.Errorf("--env %q is no name of a variable", name), "give a name such as ACCESS_TOKEN"}
+			}
+			path, err := exec.LookPath(args[1])
+			if err != nil {
+				return usageError{err, "check the command after --"}
+			}
+			src, err := t.open(cmd.Context(), args[0], nil)
+			if err != nil {
+				return err
+			}
+			r, err := src.TokenFor(context.WithoutCancel(cmd.Context()), min)
+			src.Close()
+			if err != nil {
+				return err
+			}
+			return become(path, args[1:], childEnv(t.secret, name, r.Token.AccessToken.Reveal()))
+		},
+	}
+	t.identify(cmd)
+	cmd.Flags().StringVar(&name, "env", "ACCESS_TOKEN", "`name` of the variable that gets the token")
+	cmd.Flags().DurationVar(&min, "min-ttl", 0, "how long the token must be valid from now, such as 5m")
+	return cmd
+}
+
+// childEnv is the environment with the token, and without the client's secret
+// where that came from a variable: the command was not meant to get it.
+func childEnv(secretRef, name, token string) []string {
+	secret, fromEnv := strings.CutPrefix(secretRef, "env:")
+	env := slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		k, _, _ := strings.Cut(kv, "=")
+		return k == name || fromEnv && k == secret
+	})
+	return append(env, name+"="+token)
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/evergrant/evergrant"
+	"github.com/evergrant/evergrant/provider"
+)
+
+// target is what the commands on token files have in common.
+type target struct {
+	u *ui
+
+	provider, tokenURL, clientID, secret, auth, scope, caCert, catalog string
+	params, headers, fields, vars                                      []string
+	timeout, session                                                   time.Duration
+	verbose                                                            bool
+}
+
+// identify adds the flags that say whose grant it is and how to reach the
+// provider. What identifies it is remembered after the first success.
+func (t *target) identify(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&t.clientID, "client-id", "", "client id of the app registration")
+	f.StringVar(&t.secret, "client-secret", "", "reference to the client's secret: env:NAME, file:PATH or cmd:PROGRAM ARG…")
+	f.StringVar(&t.auth, "client-auth", "", "client authentication: none, post or basic (default: by the catalog)")
+	f.StringVar(&t.provider, "provider", "", "provider in the catalog, such as salesforce (default: as the file says)")
+	f.StringVar(&t.tokenURL, "token-url", "", "token endpoint; overrides the provider's, not its dialect")
+	f.StringVar(&t.scope, "scope", "", "scope to send with the refresh (default: none)")
+	f.StringArrayVar(&t.params, "param", nil, "`name=value` to add to the token request; repeatable, remembered")
+	f.StringArrayVar(&t.headers, "header", nil, "`name=value` to add to the token request; repeatable, not remembered")
+	f.StringArrayVar(&t.fields, "field", nil, "`name=/pointer` of a member that the file has elsewhere; repeatable, remembered")
+	f.StringArrayVar(&t.vars, "var", nil, "`name=value` of a variable in the provider's endpoints; repeatable")
+	f.DurationVar(&t.session, "session-lifetime", 0, "how long an access token is valid where the provider does not say; remembered")
+	f.DurationVar(&t.timeout, "timeout", time.Minute, "bound of the whole command, waits and retries included")
+	f.StringVar(&t.caCert, "ca-cert", "", "PEM file of certificate authorities to trust instead of the system's")
+	f.StringVar(&t.catalog, "catalog", "", "file or folder with providers of your own")
+	f.BoolVarP(&t.verbose, "verbose", "v", false, "print a transcript of the exchange to stderr, without secrets")
+	cmd.RegisterFlagCompletionFunc("provider", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return provider.Names(), cobra.ShellCompDirectiveNoFileComp
+	})
+	cmd.RegisterFlagCompletionFunc("client-auth", cobra.FixedCompletions([]string{"none", "post", "basic"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// secretParams are parameters that are never given as literals: they would
+// stand in the shell's history and the process list.
+var secretParams = []string{"client_secret", "refresh_token", "access_token", "password", "client_assertion", "assertion", "code"}
+
+// config turns the flags into a Config.
+func (t *target) config() (evergrant.Config, error) {
+	cfg := evergrant.Config{
+		Provider: t.provider, TokenURL: t.tokenURL, ClientID: t.clientID, SecretRef: t.secret, AuthMethod: t.auth, Scope: t.scope,
+		SessionLifetime: t.session, CallTimeout: t.timeout, ResolveSecret: resolveSecret, OnEvent: t.u.event,
+	}
+	cfg.HTTP.UserAgent = "evergrant/" + version()
+	if t.verbose {
+		cfg.HTTP.Trace = func(line string) { t.u.line(line) }
+	}
+	if t.timeout <= 0 {
+		return cfg, usageError{fmt.Errorf("--timeout %s is no time at all", t.timeout), "give a positive duration such as 30s"}
+	}
+	if err := checkSecretRef(t.secret); err != nil {
+		return cfg, err
+	}
+	for _, p := range t.params {
+		name, value, err := pair("--param", p)
+		if err != nil {
+			return cfg, err
+		}
+		if slices.Contains(secretParams, strings.ToLower(name)) {
+			return cfg, usageError{fmt.Errorf("--param %s would put a secret on the command line", name), "use --client-secret with a reference such as env:NAME"}
+		}
+		cfg.Params = append(cfg.Params, [2]string{name, value})
+	}
+	for _, h := range t.headers {
+		name, value, err := pair("--header", h)
+		if err != nil {
+			return cfg, err
+		}
+		if cfg.Header == nil {
+			cfg.Header = http.Header{}
+		}
+		cfg.Header.Add(name, value)
+	}
+	var err error
+	if cfg.Fields, err = pairs("--field", t.fields); err != nil {
+		return cfg, err
+	}
+	if cfg.Vars, err = pairs("--var", t.vars); err != nil {
+		return cfg, err
+	}
+	if cfg.HTTP.RootCAs, err = readCAs(t.caCert); err != nil {
+		return cfg, err
+	}
+	if t.catalog != "" {
+		if cfg.Catalog, err = provider.Load(t.catalog); err != nil {
+			return cfg, usageError{fmt.Errorf("reading the catalog: %w", err), "see provider/SCHEMA.md for the form"}
+		}
+	}
+	return cfg, nil
+}
+
+// open opens a token file. It is ended by the first signal: what was not sent
+// is not sent, and a request that left is waited for.
+func (t *target) open(ctx context.Context, path string, change func(*evergrant.Config)) (*evergrant.Source, error) {
+	cfg, err := t.config()
+	if err != nil {
+		return nil, err
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	src, err := evergrant.OpenFile(path, cfg)
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, func() { src.Close() })
+	return src, nil
+}
+
+func pair(flag, text string) (name, value string, err error) {
+	name, value, ok := strings.Cut(text, "=")
+	if !ok || name == "" {
+		return "", "", usageError{fmt.Errorf("%s wants name=value", flag), "write it as " + flag + " name=value"}
+	}
+	return name, value, nil
+}
+
+func pairs(flag string, list []string) (map[string]string, error) {
+	m := map[string]string{}
+	for _, text := range list {
+		name, value, err := pair(flag, text)
+		if err != nil {
+			return nil, err
+		}
+		m[name] = value
+	}
+	if len(m) == 0 {
+		return nil, nil
+	}
+	return maps.Clone(m), nil
+}
+
+func readCAs(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("reading --ca-cert: %w", err), "give a PEM file"}
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, usageError{fmt.Errorf("--ca-cert %s holds no certificate", path), "give a PEM file"}
+	}
+	return pool, nil
+}
+
+// oneTarget is the argument rule of commands on one file.
+func oneTarget(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usageError{fmt.Errorf("`%s` takes one token file, not %d", cmd.CommandPath(), len(args)), "see `" + cmd.CommandPath() + " --help`"}
+	}
+	return nil
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"golang.org/x/term"
+
+	"github.com/evergrant/evergrant"
+)
+
+// ui is how commands talk: results to stdout, everything else to stderr.
+// Meaning is never carried by colour, so there is none.
+type ui struct {
+	json  bool
+	quiet bool
+
+	out *buffered
+	err io.Writer
+	mu  sync.Mutex // messages come from several goroutines in watch
+}
+
+// buffered collects a result, so that it leaves in one write, and after a
+// command that fails not at all.
+type buffered struct {
+	bytes.Buffer
+	to io.Writer
+}
+
+func newUI(out, err io.Writer) *ui { return &ui{out: &buffered{to: out}, err: err} }
+
+// flush writes the collected result.
+func (u *ui) flush() error {
+	if u.out.Len() == 0 {
+		return nil
+	}
+	_, err := u.out.to.Write(u.out.Bytes())
+	u.out.Reset()
+	if err != nil {
+		return fmt.Errorf("writing the result: %w", err)
+	}
+	return nil
+}
+
+// printf adds to the result.
+func (u *ui) printf(format string, args ...any) { fmt.Fprintf(u.out, format, args...) }
+
+// value adds a JSON result.
+func (u *ui) value(v any) error {
+	e := json.NewEncoder(u.out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// say prints a message to stderr unless --quiet.
+func (u *ui) say(format string, args ...any) {
+	if !u.quiet && !u.json {
+		u.line("evergrant: " + fmt.Sprintf(format, args...))
+	}
+}
+
+// warn prints a message with its next step to stderr, --quiet or not: quiet
+// leaves out what is merely good to know.
+func (u *ui) warn(says, do string) {
+	if u.json {
+		u.jsonLine(map[string]string{"warning": says, "hint": do})
+		return
+	}
+	u.line("evergrant: warning: " + says)
+	if do != "" {
+		u.line("hint: " + do)
+	}
+}
+
+func (u *ui) line(text string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	fmt.Fprintln(u.err, printable(text))
+}
+
+func (u *ui) jsonLine(v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		b = []byte(`{"error":"unprintable"}`)
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	fmt.Fprintf(u.err, "%s\n", b)
+}
+
+// failed is an error as JSON.
+type failed struct {
+	Error   string     `json:"error"`
+	Hint    string     `json:"hint"`
+	Exit    int        `json:"exit"`
+	Outcome string     `json:"outcome,omitempty"`
+	Rule    string     `json:"rule,omitempty"`
+	Code    string     `json:"code,omitempty"`
+	Detail  string     `json:"detail,omitempty"`
+	InDoubt *time.Time `json:"in_doubt_since,omitempty"`
+	Retry   float64    `json:"retry_after_s,omitempty"`
+	Path    string     `json:"path,omitempty"`
+}
+
+// failure makes an error presentable: every one has a next step.
+func failure(err error) failed {
+	f := failed{Error: err.Error(), Hint: "run it again with -v to see more; if it stays, report it", Exit: exitCode(err)}
+	var e *evergrant.Error
+	if errors.As(err, &e) {
+		f.Outcome, f.Rule, f.Code, f.Detail, f.Path = string(e.Outcome), e.Rule, e.Code, e.Detail, e.Path
+		f.Retry = e.RetryAfter.Seconds()
+		if !e.InDoubt.IsZero() {
+			f.InDoubt = &e.InDoubt
+		}
+	}
+	var h interface{ Hint() string }
+	if errors.As(err, &h) && h.Hint() != "" {
+		f.Hint = h.Hint()
+	} else if f.Exit == exitInternal && strings.HasPrefix(err.Error(), "unknown command") {
+		f.Exit, f.Hint = exitUsage, "see `evergrant --help`"
+	}
+	return f
+}
+
+// fail prints an error with its next step.
+func (u *ui) fail(err error) {
+	f := failure(err)
+	if u.json {
+		u.jsonLine(f)
+		return
+	}
+	u.line("evergrant: " + f.Error)
+	u.line("hint: " + f.Hint)
+}
+
+// event prints what happens on the way.
+func (u *ui) event(e evergrant.Event) {
+	switch e := e.(type) {
+	case evergrant.Retrying:
+		u.say("%s; trying again in %s", e.Says, brief(e.After))
+	case evergrant.Waiting:
+		u.say("%s; waiting until %s", e.Says, local(e.Until))
+	case evergrant.Held:
+		u.warn(e.Says, "")
+	case evergrant.Noted:
+		u.warn(e.Says, e.Do)
+	}
+}
+
+// terminal reports whether stderr is one, for progress.
+func (u *ui) terminal() bool {
+	f, ok := u.err.(*os.File)
+	return ok && !u.quiet && !u.json && term.IsTerminal(int(f.Fd()))
+}
+
+// printable takes the control and direction characters out of text that may
+// come from a provider: a terminal obeys them.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\t' && r != '\n' && (unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control)) {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// brief prints a duration as a person says it.
+func brief(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0s"
+	case d < 10*time.Second:
+		return d.Round(100 * time.Millisecond).String()
+	case d < time.Hour:
+		return d.Round(time.Second).String()
+	case d < 48*time.Hour:
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	}
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
+}
+
+// local prints a time in the zone of the machine.
+func local(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") }
+
+// until prints a moment with its distance from now.
+func until(t time.Time) string {
+	d := time.Until(t)
+	if d < 0 {
+		return local(t) + " (" + brief(-d) + " ago)"
+	}
+	return local(t) + " (in " + brief(d) + ")"
+}

@@ -1,0 +1,216 @@
+package evergrant
+
+import (
+	"time"
+
+	"github.com/evergrant/evergrant/provider"
+)
+
+// ask is what a caller wants of a grant. Its zero value asks for any valid
+// access token. Asks compare by ==: equal ones share a flight.
+type ask struct {
+	kind       askKind
+	min        time.Duration // asked minimum validity; 0: none was asked
+	generation uint64        // the generation that was rejected, for askRejected
+	since      since         // what the caller saw before, for askRefresh
+	sinceStart bool          // what was committed after this process started is newer too
+	replay     bool          // make a last try although a reply was lost
+}
+
+type askKind int
+
+const (
+	askToken    askKind = iota // a valid access token
+	askRefresh                 // a newer access token than the one seen
+	askRejected                // a newer one, because the one of this generation was rejected
+)
+
+// since is what an explicit refresh saw first thing: whatever is newer is
+// taken instead of refreshing again. Salt-free marks, so that it compares even
+// before a state was ever written.
+type since struct {
+	known           bool
+	generation      uint64
+	access, refresh string
+}
+
+// terms are what decisions about a grant rest on besides its state.
+type terms struct {
+	id       identity
+	provider *provider.Provider // nil: unknown
+	session  time.Duration
+	timeout  time.Duration // of one exchange
+}
+
+// neverRotates reports whether a refresh is known to leave the refresh token as it
+// is: by the grant's own last answer, else by the catalog, else not known.
+func (t terms) neverRotates(st *state) bool {
+	if st.Learned.Rotates != nil {
+		return !*st.Learned.Rotates
+	}
+	return t.provider.Rotation().Never
+}
+
+// grace is how long the token just sent may be sent again; 0: not at all.
+func (t terms) grace() time.Duration { return t.provider.Rotation().Grace }
+
+func (t terms) lifetimes(st *state) lifetimeSources {
+	return lifetimeSources{session: t.session, learned: time.Duration(st.Learned.Lifetime), provider: t.provider}
+}
+
+// expiry is when the access token at hand ends: as it was computed when it was
+// received, else as the document and the catalog say.
+func (t terms) expiry(h *holding) expiry {
+	l := h.st.Learned
+	if h.st.Access != "" && h.st.Access == h.st.mark(h.file.AccessToken()) && !l.IssuedAt.IsZero() {
+		e := expiry{At: l.ExpiresAt, From: l.Source, Issued: l.IssuedAt}
+		if t.session > 0 && l.Source != "answer" && l.Source != "jwt" {
+			e.At, e.From = l.IssuedAt.Add(t.session), "session"
+		}
+		return e
+	}
+	return fileExpiry(h.file, h.written, t.lifetimes(&h.st))
+}
+
+// due is when the token at hand should be renewed; zero: only on a report.
+func (t terms) due(h *holding, e expiry) time.Time {
+	l := h.st.Learned
+	if h.st.Access != "" && h.st.Access == h.st.mark(h.file.AccessToken()) && !l.RefreshAt.IsZero() && e.From == l.Source {
+		return l.RefreshAt
+	}
+	return refreshAt(e, l.RotatedAt, t.provider, 0.5)
+}
+
+// step is what to do next.
+type step int
+
+const (
+	serve step = iota // hand out what is there
+	send              // refresh
+	wait              // nothing before decision.until
+	fail              // decision.err
+)
+
+type decision struct {
+	do      step
+	adopted bool      // serve: it is newer than what the caller knew
+	replay  bool      // send: a reply was lost before
+	until   time.Time // wait
+	err     *Error    // fail; with serve: the warning to give beside the token
+}
+
+// decide is the policy of design §2 as a pure function: what to do for an ask,
+// given what the place holds under its lock and no open intent.
+func decide(q ask, h *holding, t terms, now time.Time) decision {
+	e := t.expiry(h)
+	switch q.kind {
+	case askToken:
+		if d, done := enough(q, h, t, e, now); done {
+			return d
+		}
+	case askRefresh:
+		if h.st.newerThan(q.since, h) || q.sinceStart && h.st.Committed.afterStart() {
+			return decision{do: serve, adopted: true}
+		}
+	case askRejected:
+		if h.st.Generation != q.generation {
+			return decision{do: serve, adopted: true}
+		}
+	}
+	d := maySend(q, h, t, e, now)
+	if q.kind == askToken && d.do != send && servable(q, h, e, now) {
+		return decision{do: serve, err: d.err}
+	}
+	return d
+}
+
+// enough reports whether the token at hand is good enough for the ask, or can
+// be known never to be.
+func enough(q ask, h *holding, t terms, e expiry, now time.Time) (decision, bool) {
+	if h.file.AccessToken() == "" {
+		return decision{}, false
+	}
+	due := t.due(h, e)
+	isDue := !due.IsZero() && !now.Before(due) || e.Issued.After(now.Add(clockSlack))
+	if q.min == 0 {
+		return decision{do: serve}, servable(q, h, e, now) && !isDue
+	}
+	switch {
+	case e.At.IsZero():
+		return decision{do: fail, err: unknownLifetime()}, true
+	case servable(q, h, e, now):
+		return decision{do: serve}, true
+	case !isDue && e.At.Sub(e.Issued) < q.min && h.st.Access == h.st.mark(h.file.AccessToken()):
+		return decision{do: fail, err: tooShort(q.min, e.At.Sub(now))}, true // a refresh brings no longer one
+	}
+	return decision{}, false
+}
+
+// servable reports whether the token at hand may be handed out although it
+// should be renewed: it has not ended, and meets the minimum that was asked.
+func servable(q ask, h *holding, e expiry, now time.Time) bool {
+	if h.file.AccessToken() == "" || h.st.Learned.TokenType != "" && !bearer(h.st.Learned.TokenType) {
+		return false
+	}
+	if q.min > 0 {
+		return !e.At.IsZero() && e.At.Sub(now) >= q.min
+	}
+	return e.At.IsZero() || now.Before(e.At)
+}
+
+// maySend decides whether the refresh token at hand may be sent now.
+func maySend(q ask, h *holding, t terms, e expiry, now time.Time) decision {
+	st := &h.st
+	rt := h.file.RefreshToken()
+	switch stand := st.standing(rt); {
+	case stand == missing:
+		return decision{do: fail, err: noRefreshToken(h.file.Layout())}
+	case stand == replaced:
+		return decision{do: fail, err: setBack()}
+	case st.Aside != nil && st.Aside.Refresh == st.mark(rt):
+		return decision{do: fail, err: st.Aside.failure()}
+	}
+	if v := st.dead(rt, t.id); v != nil {
+		return decision{do: fail, err: v.failure()}
+	}
+	if now.Before(st.QuietUntil) {
+		return decision{do: wait, until: st.QuietUntil, err: quiet(st.QuietUntil)}
+	}
+	if st.Doubt != nil {
+		return inDoubt(q, h, t, e, now)
+	}
+	if q.kind == askToken && now.Before(st.Last.RetryAt) && (st.Last.Outcome == Blocked || servable(ask{}, h, e, now)) {
+		return decision{do: fail, err: st.Last.failure(now)}
+	}
+	return decision{do: send}
+}
+
+// inDoubt decides whether a request whose reply was lost may be made again
+// (design §2 "In doubt").
+func inDoubt(q ask, h *holding, t terms, e expiry, now time.Time) decision {
+	d := h.st.Doubt
+	if g := t.grace(); g > 0 && now.Sub(d.Since) < g/2 && d.Tries < 2 {
+		return decision{do: send, replay: true}
+	}
+	out := !e.At.IsZero() && !now.Before(e.At) || h.file.AccessToken() == ""
+	last := out || q.replay || q.kind == askRejected || t.neverRotates(&h.st)
+	if !last {
+		return decision{do: fail, err: d.failure(e)}
+	}
+	if now.Before(d.Deadline) { // it may still arrive there
+		return decision{do: wait, until: d.Deadline, err: d.failure(e)}
+	}
+	if now.Before(d.RetryAt) && !q.replay {
+		return decision{do: fail, err: d.retryLater(now)}
+	}
+	return decision{do: send, replay: true}
+}
+
+// newerThan reports whether the grant moved on since the caller looked.
+func (st *state) newerThan(s since, h *holding) bool {
+	if !s.known {
+		return false
+	}
+	return st.Generation > s.generation && s.generation > 0 ||
+		h.file.AccessToken() != s.access || h.file.RefreshToken() != s.refresh
+}

@@ -1,0 +1,275 @@
+package evergrant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/evergrant/evergrant/internal/tokenfile"
+	"github.com/evergrant/evergrant/oauth"
+	"github.com/evergrant/evergrant/provider"
+)
+
+// The refresh protocol (docs/design.md, "The refresh, step by step"). run is
+// the whole of it; everything it decides is in decide.go and classify.go, and
+// everything it keeps is in a place.
+
+// engine refreshes one grant. Its runs are made one at a time by a Source.
+type engine struct {
+	place place
+	cfg   Config
+	emit  func(Event)
+	held  *heldAnswer        // an answer that no place has taken yet
+	known *provider.Provider // the last entry looked up by name
+}
+
+// heldAnswer is an answer that could not be stored: it is kept in memory until
+// it can, and no refresh is made meanwhile.
+type heldAnswer struct {
+	attempt string
+	file    *tokenfile.File
+}
+
+// outcome is what one round under the lock came to.
+type outcome struct {
+	result *Result
+	err    *Error    // a failure; with result nil
+	until  time.Time // not zero: nothing may be sent before
+	found  finding   // of the try, if one was made
+	again  bool      // the round may be made again in this call
+}
+
+// run answers an ask: without the lock if the token at hand is good, else in
+// rounds under the lock until there is a token, a verdict or no time left.
+func (g *engine) run(ctx context.Context, q ask) (*Result, error) {
+	h, err := g.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, err := g.terms(&h)
+	if err == nil && q.kind == askToken && !h.undecided() {
+		if d := decide(q, &h, t, time.Now()); d.do == serve && d.err == nil {
+			return g.result(&h, t), nil
+		}
+	}
+	if err != nil {
+		return g.fallback(q, &h, t, asError(err))
+	}
+	secret, err := g.cfg.secret(ctx, t.id.SecretRef)
+	if err != nil {
+		return g.fallback(q, &h, t, asError(err))
+	}
+	var last *Error
+	for n := 1; ; n++ {
+		o := g.round(ctx, q, secret)
+		if o.err != nil && !o.again {
+			return g.giveUp(ctx, q, o.err)
+		}
+		if !o.again {
+			return o.result, nil
+		}
+		last = o.err
+		if !g.pause(ctx, o, n) {
+			return g.giveUp(ctx, q, outOfTime(last, context.Cause(ctx)))
+		}
+	}
+}
+
+// look reads without the lock. Tokens that another program wrote count as
+// adopted, as they will be under the lock.
+func (g *engine) look(ctx context.Context) (holding, error) {
+	h, err := g.place.read(ctx)
+	if err == nil && h.st.Intent == nil {
+		g.resolve(&h)
+	}
+	return h, err
+}
+
+// pause waits before another round. It reports false when the call has no time
+// left for it.
+func (g *engine) pause(ctx context.Context, o outcome, n int) bool {
+	wait := time.Until(o.until)
+	if o.until.IsZero() {
+		wait = jittered(backoff(n, retryDelays))
+		if o.found.RetryAfter > wait {
+			wait = o.found.RetryAfter
+		}
+		if o.found.Outcome == Uncertain {
+			wait = 0 // inside the grace window every moment counts
+		}
+	}
+	if end, ok := ctx.Deadline(); ok && time.Now().Add(wait).After(end) {
+		return false
+	}
+	switch {
+	case !o.until.IsZero():
+		g.emit(Waiting{Grant: g.place.id(), Until: o.until, Says: o.err.Says})
+	case o.found.Outcome != Uncertain:
+		g.emit(Retrying{Grant: g.place.id(), Outcome: o.found.Outcome, Says: o.found.Says, After: wait})
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// giveUp ends a call with an error, unless a token can be served all the same
+// (P6).
+func (g *engine) giveUp(ctx context.Context, q ask, err *Error) (*Result, error) {
+	if cause := context.Cause(ctx); errors.Is(cause, ErrClosed) && err.Outcome == "" {
+		return nil, interrupted(cause)
+	}
+	if q.kind != askToken {
+		return nil, err
+	}
+	h, readErr := g.look(ctx)
+	if readErr != nil || h.undecided() {
+		return nil, err
+	}
+	t, _ := g.terms(&h)
+	return g.fallback(q, &h, t, err)
+}
+
+// fallback serves the token at hand with err as a warning, if it has not ended.
+func (g *engine) fallback(q ask, h *holding, t terms, err *Error) (*Result, error) {
+	if q.kind != askToken || h.undecided() || !servable(q, h, t.expiry(h), time.Now()) || errors.Is(err, ErrUsage) && h.st.Generation == 0 && t.expiry(h).At.IsZero() {
+		return nil, err
+	}
+	r := g.result(h, t)
+	r.Warning = err
+	return r, nil
+}
+
+// round is one turn under the lock: recover what an earlier run left, read
+// again, decide, and send at most once.
+func (g *engine) round(ctx context.Context, q ask, secret oauth.Secret) outcome {
+	s, err := g.place.lock(ctx)
+	if err != nil {
+		return outcome{err: asError(err)}
+	}
+	defer s.release()
+	h, err := s.read(ctx)
+	if err != nil {
+		return outcome{err: asError(err)}
+	}
+	before := h.st.Generation
+	recovered, err := g.recover(ctx, s, &h)
+	if err != nil {
+		return outcome{err: asError(err)}
+	}
+	t, err := g.terms(&h)
+	if err != nil {
+		return outcome{err: asError(err)}
+	}
+	if q.kind == askRejected && h.st.Generation == q.generation {
+		g.learnRejection(&h, t)
+	}
+	d := decide(q, &h, t, time.Now())
+	switch d.do {
+	case serve:
+		r := g.result(&h, t)
+		r.Warning, r.Adopted, r.Recovered = d.err, d.adopted, recovered
+		if d.adopted || h.st.Generation != before {
+			g.emit(Adopted{Grant: g.place.id(), Generation: r.Token.Generation, Login: h.st.Learned.LoginAt.Equal(h.st.Committed.At)})
+		}
+		return outcome{result: r}
+	case fail:
+		return outcome{err: d.err}
+	case wait:
+		return outcome{err: d.err, until: d.until, again: true}
+	}
+	return g.exchange(ctx, s, h, t, secret, d.replay, q)
+}
+
+// learnRejection notes the age at which the token at hand was rejected.
+func (g *engine) learnRejection(h *holding, t terms) {
+	age := ageAtRejection(t.expiry(h).Issued, time.Now())
+	if l := time.Duration(h.st.Learned.Lifetime); age > 0 && (l == 0 || age < l) {
+		h.st.Learned.Lifetime = seconds(age)
+	}
+}
+
+// exchange makes the journalled try and brings its outcome to the place.
+func (g *engine) exchange(ctx context.Context, s session, h holding, t terms, secret oauth.Secret, replay bool, q ask) outcome {
+	req, err := g.request(&h, t, secret)
+	if err != nil {
+		return outcome{err: asError(err)}
+	}
+	deadline := time.Now().Add(t.timeout)
+	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
+		deadline = end
+	}
+	x := &exchange{g: g, s: s, h: h, t: t, q: q, st: h.st, replay: replay, sent: h.file.RefreshToken()}
+	x.st.Intent = &intent{
+		Attempt: randomHex(8), Phase: dialing, Owner: owner(), Boot: bootID(), Generation: h.st.Generation,
+		Refresh: h.st.mark(x.sent), Access: h.st.mark(h.file.AccessToken()), Base: h.st.mark(string(h.file.Bytes())),
+		Started: time.Now().UTC().Round(0), Deadline: deadline.UTC().Round(0), Replay: replay,
+	}
+	if x.try, err = s.begin(ctx, h, &x.st); err != nil {
+		return outcome{err: asError(err)}
+	}
+	defer x.try.discard()
+	answer, err := g.send(ctx, req, deadline, x.try.sending)
+	if err != nil {
+		return x.unanswered(ctx, err)
+	}
+	token, err := oauth.ParseToken(answer, g.dialect(t))
+	return x.answered(ctx, answer, token, err)
+}
+
+// send makes the one exchange. The caller may stop waiting until the request
+// begins to leave; from then on only the exchange's own deadline ends it.
+func (g *engine) send(ctx context.Context, req *oauth.Request, deadline time.Time, mark func() error) (*oauth.Answer, error) {
+	own, cancel := context.WithDeadlineCause(context.WithoutCancel(ctx), deadline, errors.New("the provider did not answer in time"))
+	defer cancel()
+	var mu sync.Mutex
+	leaving := false
+	stop := context.AfterFunc(ctx, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !leaving {
+			cancel()
+		}
+	})
+	defer stop()
+	return g.cfg.HTTP.Send(own, req, func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		leaving = true
+		return mark()
+	})
+}
+
+// owner names this process for a person who finds its intent.
+func owner() string {
+	host, _ := os.Hostname()
+	return fmt.Sprintf("pid %d on %s", os.Getpid(), host)
+}
+
+// result is the token at hand.
+func (g *engine) result(h *holding, t terms) *Result {
+	e := t.expiry(h)
+	kind := firstOf(h.st.Learned.TokenType, h.file.Text("token_type"), "Bearer")
+	return &Result{
+		Token: &Token{AccessToken: oauth.NewSecret(h.file.AccessToken()), Type: kind, Expiry: e.At, Generation: h.st.Generation},
+		due:   t.due(h, e),
+	}
+}
+
+func asError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Class: ErrStorage, Rule: "internal", Says: err.Error(), Do: "look at the cause and try again", Err: err}
+}

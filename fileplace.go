@@ -1,0 +1,539 @@
+package evergrant
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/evergrant/evergrant/internal/lockedfile"
+	"github.com/evergrant/evergrant/internal/tokenfile"
+)
+
+// A plain token file keeps two side files next to the file a chain of links
+// leads to, both 0600:
+//
+//	.NAME.evergrant.lock   empty, locked, never renamed or deleted
+//	.NAME.evergrant        the state, replaced atomically
+//
+// and, while an answer is stored, the temporary file
+//
+//	.NAME.evergrant.ATTEMPT.HASH.TOKEN.tmp
+//
+// whose name carries the attempt, a hash of its content and the fingerprint of
+// the new refresh token, so that a later run can tell a whole answer of the
+// open intent from any other leftover. The rename of the token file is the one
+// commit point.
+const (
+	sideMark   = ".evergrant"
+	tempEnd    = ".tmp"
+	answerRoom = 64 << 10 // reserved for what an answer may add to the file
+
+	// foreignWrite bounds the wait for another program that is in the middle
+	// of rewriting the file, and the number of its edits that are followed.
+	foreignWrite = 2 * time.Second
+	foreignEdits = 20
+)
+
+// phaseWord is how the phase of an intent that was not sent stands in the side
+// file; the intent is its last member.
+var phaseWord = []byte(`"phase": "` + string(dialing) + `"`)
+
+// filePlace is the place of a grant in a plain token file.
+type filePlace struct {
+	path   string
+	fields tokenfile.Fields
+	rescue []string // folders for answers that the file's own folder did not take
+	warn   func(says, do string)
+}
+
+// filePaths are the names around one resolved token file.
+type filePaths struct{ file, dir, side string }
+
+func (p filePaths) lock() string { return p.side + ".lock" }
+
+func (p *filePlace) id() string { return p.path }
+
+// where resolves the file anew each time: a link may have been pointed
+// elsewhere since.
+func (p *filePlace) where() (filePaths, error) {
+	file, err := lockedfile.Resolve(p.path)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return filePaths{}, fileError(p.path, "there is no token file "+p.path, "check the path; a first token file comes from a login", err)
+		}
+		return filePaths{}, fileError(p.path, "the token file "+p.path+" cannot be reached", "check the path and its links", err)
+	}
+	dir, base := filepath.Split(file)
+	return filePaths{file: file, dir: filepath.Clean(dir), side: filepath.Join(dir, "."+base+sideMark)}, nil
+}
+
+// read takes the token file first and the state second. A token that was
+// renamed into place and may not be durable yet is then always seen together
+// with its open intent.
+func (p *filePlace) read(context.Context) (holding, error) {
+	at, err := p.where()
+	if err != nil {
+		return holding{}, err
+	}
+	return p.readAt(at)
+}
+
+func (p *filePlace) readAt(at filePaths) (holding, error) {
+	b, written, err := readDocument(at.file)
+	if err != nil {
+		return holding{}, err
+	}
+	st, err := readState(at.side, at.file)
+	if err != nil {
+		return holding{}, err
+	}
+	h, err := p.parse(b, st)
+	h.written = written
+	return h, err
+}
+
+// parse reads the document with the fields the user named, now or before.
+func (p *filePlace) parse(b []byte, st state) (holding, error) {
+	fields := p.fields
+	if len(fields) == 0 {
+		fields = st.Grant.Fields
+	}
+	f, err := tokenfile.Open(b, fields)
+	if err != nil {
+		return holding{}, fileError(p.path, "the token file "+p.path+" cannot be used: "+err.Error(),
+			"it must be one JSON object with access_token and refresh_token once each; --field names other members", err)
+	}
+	return holding{file: f, st: st}, nil
+}
+
+func readDocument(path string) (b []byte, written time.Time, err error) {
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		err = errors.New("it is a directory")
+	}
+	if err == nil {
+		b, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, time.Time{}, fileError(path, "the token file "+path+" cannot be read", "check the path and its permissions", err)
+	}
+	return b, info.ModTime(), nil
+}
+
+// readState reads the side file; none means a grant never seen before. It says
+// where a refresh token is sent, so it is believed only from this user or the
+// token file's owner.
+func readState(path, file string) (state, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return newState(), nil
+	}
+	var st state
+	if err == nil {
+		st, err = decodeState(b)
+	}
+	if err == nil {
+		var mine bool
+		if mine, err = trusted(path, file); !mine {
+			st.Grant.SecretRef = "" // a reference may run a command: only this user's own is followed
+		}
+	}
+	if err != nil {
+		return state{}, storageError("state-unreadable", path, "the side file "+path+" cannot be used",
+			"it may hold the journal of a refresh under way; restore it, or delete it if you know that none is", err)
+	}
+	return st, nil
+}
+
+func (p *filePlace) stamp() stamp {
+	at, err := p.where()
+	if err != nil {
+		return stamp{}
+	}
+	return stamp{doc: stampOf(at.file), state: stampOf(at.side)}
+}
+
+func stampOf(path string) fileStamp {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fileStamp{}
+	}
+	return fileStamp{mod: info.ModTime(), size: info.Size(), node: inode(info)}
+}
+
+func (p *filePlace) lock(ctx context.Context) (session, error) {
+	at, err := p.where()
+	if err != nil {
+		return nil, err
+	}
+	l, err := lockedfile.Acquire(ctx, at.lock())
+	switch {
+	case err == nil:
+		ownLike(at.lock(), at.file)
+		return &fileSession{p: p, at: at, l: l}, nil
+	case errors.Is(err, lockedfile.ErrBusy):
+		return nil, &Error{Class: ErrTemporary, Rule: "lock-busy", Says: "another process holds the lock of " + p.path + " and did not finish in time",
+			Do: "try again, or give it longer with --timeout", Path: at.lock(), Err: err}
+	case errors.Is(err, lockedfile.ErrUnsupported):
+		return nil, storageError("lock-unsupported", at.lock(), "the file system of "+p.path+" has no file locks, and nothing is refreshed without one",
+			"keep the token file on a local file system", err)
+	default:
+		return nil, storageError("lock-failed", at.lock(), "the lock file beside "+p.path+" cannot be used",
+			"the folder must be writable by this user; nothing was sent", err)
+	}
+}
+
+// fileSession is a token file under its lock.
+type fileSession struct {
+	p  *filePlace
+	at filePaths
+	l  *lockedfile.Lock
+}
+
+func (s *fileSession) release() { s.l.Release() }
+
+func (s *fileSession) read(context.Context) (holding, error) { return s.p.readAt(s.at) }
+
+// pending looks for the temporary file of one of the attempts, then for a
+// rescue file.
+func (s *fileSession) pending(h holding, attempts []string) (*tokenfile.File, error) {
+	names, err := os.ReadDir(s.at.dir)
+	if err != nil {
+		return nil, storageError("folder-unreadable", s.at.dir, "the folder of "+s.p.path+" cannot be listed", "check its permissions", err)
+	}
+	prefix := filepath.Base(s.at.side) + "."
+	for _, attempt := range attempts {
+		for _, e := range names {
+			rest, ours := strings.CutPrefix(e.Name(), prefix+attempt+".")
+			if ours && strings.HasSuffix(rest, tempEnd) {
+				if f := s.whole(filepath.Join(s.at.dir, e.Name()), strings.SplitN(rest, ".", 2)[0], h.st); f != nil {
+					return f, nil
+				}
+			}
+		}
+		for _, dir := range s.p.rescue {
+			found, _ := filepath.Glob(filepath.Join(dir, rescueName(s.at.file, attempt, "*")))
+			for _, path := range found {
+				hash := strings.TrimSuffix(path[strings.LastIndexByte(strings.TrimSuffix(path, ".json"), '.')+1:], ".json")
+				if f := s.whole(path, hash, h.st); f != nil {
+					return f, nil
+				}
+			}
+		}
+	}
+	return nil, nil
+}
+
+// whole reads a file that should hold a document with this hash. Anything else
+// is a leftover.
+func (s *fileSession) whole(path, hash string, st state) *tokenfile.File {
+	b, err := os.ReadFile(path)
+	if err != nil || contentHash(b) != hash {
+		return nil
+	}
+	h, err := s.p.parse(b, st)
+	if err != nil {
+		return nil
+	}
+	return h.file
+}
+
+// begin is the preflight and the intent: first the room for the answer, then
+// the state, whose durable write makes the name of the reserved file durable
+// too.
+func (s *fileSession) begin(_ context.Context, h holding, st *state) (try, error) {
+	if err := s.refuseLocalLocks(); err != nil {
+		return nil, err
+	}
+	target, err := s.inspect()
+	if err != nil {
+		return nil, err
+	}
+	t := &fileTry{s: s, target: target, attempt: st.Intent.Attempt, expect: h.file.Bytes()}
+	if err := t.reserve(len(t.expect)); err != nil {
+		return nil, s.refused(err)
+	}
+	b := st.encode()
+	if i := bytes.LastIndex(b, phaseWord); i >= 0 { // none: an answer is rolled forward, nothing will be sent
+		t.phaseAt = int64(i + len(phaseWord) - len(dialing) - 1)
+	}
+	if err := s.writeState(b, true); err != nil {
+		t.discard()
+		return nil, storageError("intent-unwritten", s.at.side, "the intent could not be made durable beside "+s.p.path+", so nothing was sent",
+			"check the folder's space and permissions", err)
+	}
+	return t, nil
+}
+
+// inspect refuses a file that could not be replaced.
+func (s *fileSession) inspect() (*lockedfile.Target, error) {
+	target, err := lockedfile.Inspect(s.at.file)
+	if err != nil {
+		return nil, s.refused(err)
+	}
+	if target.Loose {
+		s.p.warn("the token file "+s.p.path+" can be read by other users", "chmod 600 "+s.p.path)
+	}
+	return target, nil
+}
+
+// refuseLocalLocks keeps off mounts whose locks do not reach the other
+// machines that share the file.
+func (s *fileSession) refuseLocalLocks() error {
+	n, err := lockedfile.Network(s.at.file)
+	if err != nil || !n.Remote {
+		return nil // not known to be one: the lock itself has worked
+	}
+	if n.LocalLocks {
+		return storageError("lock-local", s.at.file, "the network file system of "+s.p.path+" is mounted with locks that other machines do not see",
+			"mount it without nolock and local_lock, or keep the token file on a local file system", nil)
+	}
+	s.p.warn("the token file "+s.p.path+" is on a network file system ("+n.Kind+")", "every machine that refreshes it must mount it with working locks")
+	return nil
+}
+
+// refused turns a preflight refusal into the error for a person.
+func (s *fileSession) refused(err error) error {
+	var r *lockedfile.RefusedError
+	if errors.As(err, &r) {
+		return storageError("refused-"+r.Reason, r.Path, "the new token could not be stored in "+s.p.path+", so nothing was sent", r.Hint, err)
+	}
+	return storageError("refused", s.at.file, "the new token could not be stored in "+s.p.path+", so nothing was sent", "check the file and its folder", err)
+}
+
+// writeState replaces the side file. Where the directory need not be synced,
+// an older state may come back after a power cut: with an intent that the next
+// run resolves from the token file, so nothing is lost by it.
+func (s *fileSession) writeState(b []byte, syncDir bool) error {
+	write := lockedfile.WriteReplace
+	if syncDir {
+		write = lockedfile.WriteDurable
+	}
+	if err := write(s.at.side, b, 0o600); err != nil {
+		return err
+	}
+	ownLike(s.at.side, s.at.file)
+	return nil
+}
+
+func (s *fileSession) settle(_ context.Context, h holding, st *state) error {
+	if err := lockedfile.SyncFile(s.at.file); err != nil {
+		return s.unsettled(err)
+	}
+	if err := lockedfile.SyncDir(s.at.dir); err != nil {
+		return s.unsettled(err)
+	}
+	if err := s.writeState(st.encode(), true); err != nil {
+		return s.unsettled(err)
+	}
+	s.sweep()
+	return nil
+}
+
+func (s *fileSession) unsettled(err error) error {
+	return storageError("state-unwritten", s.at.side, "the state beside "+s.p.path+" could not be written",
+		"check the folder's space and permissions; nothing was sent", err)
+}
+
+func (s *fileSession) note(_ context.Context, _ holding, st *state) error {
+	if err := s.writeState(st.encode(), true); err != nil {
+		return s.unsettled(err)
+	}
+	return nil
+}
+
+func (s *fileSession) rescue(attempt string, next *tokenfile.File) (string, error) {
+	b := next.Bytes()
+	return lockedfile.WriteElsewhere(s.p.rescue, rescueName(s.at.file, attempt, contentHash(b)), b)
+}
+
+// sweep removes temporary and rescue files: under the lock, with no intent
+// open, they belong to nobody. Failures are left to the next sweep.
+func (s *fileSession) sweep() {
+	names, err := os.ReadDir(s.at.dir)
+	if err != nil {
+		return
+	}
+	prefix := filepath.Base(s.at.side) + "."
+	for _, e := range names {
+		if strings.HasPrefix(e.Name(), prefix) && strings.HasSuffix(e.Name(), tempEnd) {
+			os.Remove(filepath.Join(s.at.dir, e.Name()))
+		}
+	}
+	for _, dir := range s.p.rescue {
+		found, _ := filepath.Glob(filepath.Join(dir, rescueName(s.at.file, "*", "*")))
+		for _, path := range found {
+			os.Remove(path)
+		}
+	}
+}
+
+// fileTry is one try on a token file.
+type fileTry struct {
+	s       *fileSession
+	target  *lockedfile.Target
+	temp    *lockedfile.Temp
+	attempt string
+	phaseAt int64  // offset of the phase word in the side file
+	expect  []byte // what the token file should hold when names are exchanged
+}
+
+func (t *fileTry) tempName(parts ...string) string {
+	return filepath.Base(t.s.at.side) + "." + strings.Join(append([]string{t.attempt}, parts...), ".") + tempEnd
+}
+
+func (t *fileTry) reserve(size int) (err error) {
+	os.Remove(filepath.Join(t.s.at.dir, t.tempName("reserved"))) // of a run that ended here
+	t.temp, err = t.target.Reserve(t.tempName("reserved"), int64(size+answerRoom))
+	return err
+}
+
+// sending flips the phase in place. It need not be synced: it is believed only
+// within the same boot, and a page of the kernel outlives the process.
+func (t *fileTry) sending() error {
+	return lockedfile.Patch(t.s.at.side, t.phaseAt, []byte(sending))
+}
+
+func (t *fileTry) discard() {
+	if t.temp != nil {
+		t.temp.Remove()
+		t.temp = nil
+	}
+}
+
+// commit stores next. The file is read once more just before the exchange, and
+// what came out of the exchange is looked at after it: what another program
+// wrote in between is given back to the engine, never overwritten.
+func (t *fileTry) commit(_ context.Context, cur holding, next *tokenfile.File, st *state) error {
+	if err := t.look(cur); err != nil {
+		return err
+	}
+	if t.temp == nil { // used up by an earlier round
+		if err := t.reserve(len(next.Bytes())); err != nil {
+			return err
+		}
+	}
+	if err := t.temp.Fill(next.Bytes(), t.tempName(contentHash(next.Bytes()), st.Refresh)); err != nil {
+		t.discard() // fsync may not be tried again on the same file
+		return err
+	}
+	if err := t.exchange(cur, next); err != nil {
+		return err
+	}
+	if err := lockedfile.SyncDir(t.s.at.dir); err != nil {
+		t.drop()
+		return err
+	}
+	t.discard()
+	if err := t.s.writeState(st.encode(), false); err != nil {
+		t.s.p.warn("the token is stored, but the side file "+t.s.at.side+" could not be written", "check the folder's space; the next run clears the intent")
+		return nil // the token is durable; an open intent is resolved from it
+	}
+	t.s.sweep()
+	return nil
+}
+
+// look reads the file again and gives it back if it is not what is expected.
+// A program that rewrites the file in place shows it cut for a moment: that is
+// waited for.
+func (t *fileTry) look(cur holding) error {
+	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		b, _, err := readDocument(t.s.at.file)
+		if err == nil && bytes.Equal(b, t.expect) {
+			return nil
+		}
+		var now holding
+		if err == nil {
+			now, err = t.s.p.parse(b, cur.st)
+		}
+		if err == nil {
+			t.expect = b
+			return &movedError{now: now}
+		}
+		if time.Since(began) > foreignWrite {
+			return fmt.Errorf("another program damaged the file: %w", err)
+		}
+	}
+}
+
+// exchange swaps the filled file with the token file and judges what came out.
+func (t *fileTry) exchange(cur holding, next *tokenfile.File) error {
+	for {
+		exchanged, err := t.temp.Swap()
+		if err != nil {
+			return err
+		}
+		if !exchanged { // renamed: nothing came out, the window of a plain rename stays
+			t.drop()
+			return nil
+		}
+		out, err := os.ReadFile(t.temp.Path())
+		if err != nil {
+			t.drop()
+			return err
+		}
+		if bytes.Equal(out, t.expect) {
+			return nil
+		}
+		now, err := t.s.p.parse(out, cur.st)
+		if err == nil && !isLogin(now, next.RefreshToken()) { // an edit: ours stays, theirs is spliced into it
+			t.expect = next.Bytes()
+			t.drop()
+			return &movedError{now: now}
+		}
+		// A login, or a write under way: it gets its name back, then we look again.
+		if _, err := t.temp.Swap(); err != nil {
+			t.drop()
+			return err
+		}
+		if err := t.look(cur); err != nil {
+			return err
+		}
+	}
+}
+
+// drop forgets the temporary file without removing it: after an exchange its
+// descriptor is the token file's, which must not be written again. The name is
+// left to the next sweep, because an unlink could become durable before the
+// exchange.
+func (t *fileTry) drop() {
+	t.temp.Close()
+	t.temp = nil
+}
+
+// isLogin reports whether the document holds a refresh token that neither the
+// state nor the answer knows.
+func isLogin(h holding, answer string) bool {
+	return h.st.standing(h.file.RefreshToken()) == newcomer && h.file.RefreshToken() != answer
+}
+
+func contentHash(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:8])
+}
+
+// rescueName is the name of a rescue file for an attempt on a token file. The
+// path is hashed: a folder is shared by all of a user's token files.
+func rescueName(file, attempt, hash string) string {
+	return contentHash([]byte(file)) + "." + attempt + "." + hash + ".json"
+}
+
+// rescueFolders are the places for an answer that could not be stored where it
+// belongs, in order.
+func rescueFolders() []string {
+	var dirs []string
+	if d := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(d) {
+		dirs = append(dirs, filepath.Join(d, "evergrant", "rescue"))
+	} else if home, err := os.UserHomeDir(); err == nil {
+		dirs = append(dirs, filepath.Join(home, ".local", "state", "evergrant", "rescue"))
+	}
+	return append(dirs, filepath.Join(os.TempDir(), fmt.Sprintf("evergrant-%d", os.Getuid()), "rescue"))
+}

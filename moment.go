@@ -1,0 +1,26 @@
+package evergrant
+
+import "time"
+
+// moment is a point in time that can be compared across a change of the wall
+// clock: besides the wall time it has the time since boot, which is comparable
+// between processes as long as Boot is the same.
+type moment struct {
+	At     time.Time     `json:"at,omitzero"`
+	Boot   string        `json:"boot,omitzero"`      // identifies the boot; "" where the system tells none
+	Uptime time.Duration `json:"uptime_ns,omitzero"` // since boot, suspended time included
+}
+
+// thisMoment reads both clocks.
+func thisMoment() moment {
+	return moment{At: time.Now().UTC().Round(0), Boot: bootID(), Uptime: uptime()}
+}
+
+// afterStart reports whether m is surely later than the start of this process.
+// Where the system tells a process's start only in ticks, a moment within the
+// starting tick counts as earlier: a refresh too many is better than one that
+// a person asked for and did not get.
+func (m moment) afterStart() bool {
+	start, ok := processStart()
+	return ok && m.Boot != "" && m.Boot == start.Boot && m.Uptime > start.Uptime
+}

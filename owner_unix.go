@@ -1,0 +1,60 @@
+//go:build unix
+
+package evergrant
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// ownLike gives a side file that root made the owner of the token file, so
+// that a run as root does not lock the owner out.
+func ownLike(side, file string) {
+	if os.Geteuid() != 0 {
+		return
+	}
+	have, err1 := os.Lstat(side)
+	want, err2 := os.Stat(file)
+	if err1 != nil || err2 != nil {
+		return
+	}
+	h, ok1 := have.Sys().(*syscall.Stat_t)
+	w, ok2 := want.Sys().(*syscall.Stat_t)
+	if ok1 && ok2 && (h.Uid != w.Uid || h.Gid != w.Gid) {
+		os.Lchown(side, int(w.Uid), int(w.Gid))
+	}
+}
+
+// trusted refuses a side file that somebody else may have written. mine reports
+// that it is this user's own.
+func trusted(side, file string) (mine bool, err error) {
+	have, err := os.Stat(side)
+	if err != nil {
+		return false, err
+	}
+	want, err := os.Stat(file)
+	if err != nil {
+		return false, err
+	}
+	if have.Mode().Perm()&0o022 != 0 {
+		return false, errors.New("other users can write it")
+	}
+	h, ok1 := have.Sys().(*syscall.Stat_t)
+	w, ok2 := want.Sys().(*syscall.Stat_t)
+	if !ok1 || !ok2 {
+		return true, nil
+	}
+	if mine = int(h.Uid) == os.Geteuid(); !mine && h.Uid != w.Uid {
+		return false, errors.New("it belongs to another user than the token file")
+	}
+	return mine, nil
+}
+
+func inode(info fs.FileInfo) uint64 {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(s.Ino)
+	}
+	return 0
+}

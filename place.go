@@ -1,0 +1,88 @@
+package evergrant
+
+import (
+	"context"
+	"time"
+
+	"github.com/evergrant/evergrant/internal/tokenfile"
+)
+
+// place is where one grant lives: a plain token file with its side files, or a
+// record of a Store. The engine is written against it once. A place knows how
+// to keep bytes safely; what they mean is the engine's business.
+type place interface {
+	// id names the grant in messages and events.
+	id() string
+	// read gives what is there now, without the lock.
+	read(ctx context.Context) (holding, error)
+	// lock excludes every other refresh of this grant, here and in other
+	// processes, until the session is released. A failure is temporary or a
+	// storage failure, never a licence to refresh.
+	lock(ctx context.Context) (session, error)
+	// stamp is a cheap fingerprint that differs when another program changed
+	// what is there.
+	stamp() stamp
+}
+
+// stamp compares by ==.
+type stamp struct {
+	doc, state fileStamp
+	generation uint64
+}
+
+type fileStamp struct {
+	mod  time.Time
+	size int64
+	node uint64
+}
+
+// holding is what a place held at one moment.
+type holding struct {
+	file    *tokenfile.File
+	st      state
+	written time.Time // when the document was last written, for lifetimes without a time base
+}
+
+// open reports whether an intent is open and the document is unlike what the
+// intent started from: the new token may not be durable yet, so a reader
+// without the lock must not hand it out.
+func (h *holding) undecided() bool {
+	in := h.st.Intent
+	return in != nil && (h.st.mark(h.file.AccessToken()) != in.Access || h.st.mark(h.file.RefreshToken()) != in.Refresh)
+}
+
+// session is a place under its lock.
+type session interface {
+	read(ctx context.Context) (holding, error)
+	// pending finds the answer of one of these attempts that was written but
+	// not put in its place; nil if there is none.
+	pending(h holding, attempts []string) (*tokenfile.File, error)
+	// begin makes the intent in st durable, after making sure that the answer
+	// can be stored. If it fails nothing must be sent.
+	begin(ctx context.Context, h holding, st *state) (try, error)
+	// settle makes the document that is there durable and then st, and removes
+	// what other tries left behind.
+	settle(ctx context.Context, h holding, st *state) error
+	// note makes st durable without claiming anything about the document.
+	note(ctx context.Context, h holding, st *state) error
+	// rescue keeps the answer of an attempt in a second place.
+	rescue(attempt string, next *tokenfile.File) (path string, err error)
+	release()
+}
+
+// try is one journalled try under way.
+type try interface {
+	// sending marks in the journal that the request is about to leave.
+	sending() error
+	// commit puts next in the place of cur and makes it durable, then st. It
+	// returns a *movedError, having changed nothing that another program
+	// wrote, when the document is no longer cur.
+	commit(ctx context.Context, cur holding, next *tokenfile.File, st *state) error
+	// discard frees what was reserved.
+	discard()
+}
+
+// movedError says that the document changed under a commit.
+type movedError struct{ now holding }
+
+func (*movedError) Error() string { return "the grant was changed by another program" }

@@ -1,0 +1,176 @@
+package evergrant
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/evergrant/evergrant/internal/tokenfile"
+)
+
+// recover resolves what an earlier run left behind, under the lock: an answer
+// that was written but not put in its place is rolled forward; an open intent
+// becomes "stored", "not sent" or a doubt; tokens that another program wrote
+// are adopted. h becomes what there is afterwards. It reports whether an
+// answer was rolled forward.
+func (g *engine) recover(ctx context.Context, s session, h *holding) (bool, error) {
+	st := &h.st
+	open := st.Intent != nil || st.Doubt != nil
+	if open {
+		answer, attempt, err := g.lostAnswer(s, h)
+		if err != nil {
+			return false, err
+		}
+		if answer != nil && !isLogin(*h, answer.RefreshToken()) {
+			return true, g.rollForward(ctx, s, h, answer, attempt)
+		}
+	}
+	changed := g.resolve(h)
+	if !changed || !open {
+		return false, nil // adopting alone is not worth a write: the next one carries it
+	}
+	return false, s.settle(ctx, *h, st)
+}
+
+// lostAnswer finds the answer of the open intent, or of one of the requests in
+// doubt, that was received and did not reach its place.
+func (g *engine) lostAnswer(s session, h *holding) (*tokenfile.File, string, error) {
+	var attempts []string
+	if h.st.Intent != nil {
+		attempts = append(attempts, h.st.Intent.Attempt)
+	}
+	if h.st.Doubt != nil {
+		attempts = append(attempts, h.st.Doubt.Attempts...)
+	}
+	for _, a := range attempts {
+		if g.held != nil && g.held.attempt == a {
+			return g.held.file, a, nil
+		}
+		if f, err := s.pending(*h, []string{a}); f != nil || err != nil {
+			return f, a, err
+		}
+	}
+	return nil, "", nil
+}
+
+// rollForward puts a lost answer in its place: as it was written if the
+// document is still the one it was made from, else its tokens are spliced into
+// what is there.
+func (g *engine) rollForward(ctx context.Context, s session, h *holding, answer *tokenfile.File, attempt string) error {
+	st := h.st
+	if st.Intent == nil { // its request is in doubt
+		st.Intent = &intent{Attempt: attempt, Phase: sending, Refresh: st.Doubt.Refresh, Access: st.Doubt.Access, Owner: owner(), Boot: bootID(), Started: st.Doubt.Since, Deadline: st.Doubt.Deadline}
+	}
+	in := *st.Intent
+	in.Phase = sending
+	st.Intent = &in
+	cur := *h
+	for edits := 0; ; edits++ {
+		next := answer
+		if st.mark(string(cur.file.Bytes())) != in.Base {
+			var err error
+			if next, _, err = cur.file.Merge(tokenfile.Answer{Members: answerMembers(answer)}); err != nil {
+				return storageError("recover", g.place.id(), "the answer of an interrupted refresh could not be put back", "look at the files beside it", err)
+			}
+		}
+		stored := st
+		rotated := next.RefreshToken() != cur.file.RefreshToken()
+		stored.renew(next.AccessToken(), next.RefreshToken(), thisMoment())
+		stored.forgetTimes()
+		if rotated {
+			stored.Learned.Rotates, stored.Learned.RotatedAt = &rotated, stored.Committed.At
+		}
+		if in.Replay {
+			stored.QuietUntil = in.Deadline
+		}
+		t, err := s.begin(ctx, cur, &st)
+		if err != nil {
+			return err
+		}
+		err = t.commit(ctx, cur, next, &stored)
+		t.discard()
+		if moved, ok := err.(*movedError); ok && edits < foreignEdits {
+			if cur.file = moved.now.file; !isLogin(cur, answer.RefreshToken()) {
+				continue
+			}
+			*h = cur
+			g.resolve(h)
+			return s.settle(ctx, *h, &h.st)
+		}
+		if err != nil {
+			return storageError("recover", g.place.id(), "the answer of an interrupted refresh could not be put back", "make room or repair the file, then run again; nothing is lost", err)
+		}
+		g.held = nil
+		h.file, h.st = next, stored
+		return nil
+	}
+}
+
+// resolve decides what the document says about the open intent and doubt. It
+// reports whether the state changed.
+func (g *engine) resolve(h *holding) bool {
+	st := &h.st
+	access, refresh := h.file.AccessToken(), h.file.RefreshToken()
+	switch st.standing(refresh) {
+	case newcomer: // stored by a try that ended before it could say so, or a login
+		st.adopt(access, refresh, thisMoment())
+		return true
+	case current:
+		if g.renewed(h) {
+			st.adopt(access, refresh, thisMoment())
+			return true
+		}
+	}
+	in := st.Intent
+	if in == nil {
+		return false
+	}
+	if in.Phase == dialing && in.Boot != "" && in.Boot == bootID() {
+		st.clearIntent()
+	} else {
+		st.doubtIntent("the process that sent it ended before the reply was stored")
+	}
+	return true
+}
+
+// renewed reports whether the document has another access token for the same
+// refresh token: a refresh without rotation was stored. Where the grant is
+// known to rotate that proves nothing about a request in doubt.
+func (g *engine) renewed(h *holding) bool {
+	st := &h.st
+	fp := st.mark(h.file.AccessToken())
+	before := st.Access
+	switch {
+	case st.Intent != nil:
+		before = st.Intent.Access
+	case st.Doubt != nil:
+		before = st.Doubt.Access
+	}
+	if fp == "" || fp == before {
+		return false
+	}
+	open := st.Intent != nil || st.Doubt != nil
+	return !open || st.Learned.Rotates == nil || !*st.Learned.Rotates
+}
+
+// answered are the members that a rescued document gets from its answer; the
+// others are the user's and may have been edited since.
+var answered = []string{
+	"token_type", "scope", "id", "id_token", "instance_url", "signature", "issued_at", "created_at",
+	"expires_in", "expires_at", "expires_on", "expiry", "expiration", "refresh_token_expires_in",
+}
+
+// answerMembers takes the answer out of a document it was merged into.
+func answerMembers(f *tokenfile.File) []tokenfile.Member {
+	var ms []tokenfile.Member
+	for _, m := range [][2]string{{"access_token", f.AccessToken()}, {"refresh_token", f.RefreshToken()}} {
+		if b, err := json.Marshal(m[1]); err == nil && m[1] != "" {
+			ms = append(ms, tokenfile.Member{Name: m[0], Value: b})
+		}
+	}
+	for _, name := range answered {
+		if v, ok, err := f.Doc().Lookup("/" + name); ok && err == nil {
+			ms = append(ms, tokenfile.Member{Name: name, Value: v.Raw()})
+		}
+	}
+	return ms
+}

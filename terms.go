@@ -1,0 +1,264 @@
+package evergrant
+
+import (
+	"context"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/evergrant/evergrant/internal/tokenfile"
+	"github.com/evergrant/evergrant/oauth"
+	"github.com/evergrant/evergrant/provider"
+)
+
+// authMethods are the ways of client authentication for a refresh, by their
+// names in the registry of RFC 8414 §2 and shorter ones.
+var authMethods = map[string]func(string, oauth.Secret) oauth.ClientAuth{
+	"none":                func(id string, _ oauth.Secret) oauth.ClientAuth { return oauth.None(id) },
+	"post":                oauth.Post,
+	"client_secret_post":  oauth.Post,
+	"basic":               oauth.Basic,
+	"client_secret_basic": oauth.Basic,
+}
+
+// terms puts together what identifies the grant: what the caller says, else
+// what was remembered after the first success, else what the document says by
+// a host the catalog lists exactly. What is still missing is an error only
+// once something is to be sent.
+func (g *engine) terms(h *holding) (terms, error) {
+	id, cfg := h.st.Grant, &g.cfg
+	if cfg.Provider != "" && cfg.Provider != id.Provider {
+		id.TokenURL = "" // remembered for another provider
+	}
+	p, err := g.provider(h, firstOf(cfg.Provider, id.Provider), firstOf(cfg.TokenURL, id.TokenURL))
+	if err != nil {
+		return terms{}, err
+	}
+	if p != nil {
+		id.Provider = p.Name
+	}
+	id.TokenURL = firstOf(cfg.TokenURL, id.TokenURL)
+	if id.TokenURL == "" {
+		id.TokenURL = g.deriveTokenURL(h, p)
+	}
+	id.ClientID = firstOf(cfg.ClientID, id.ClientID, h.file.Text("client_id"))
+	id.Auth = firstOf(cfg.AuthMethod, id.Auth)
+	id.SecretRef = firstOf(cfg.SecretRef, id.SecretRef)
+	if len(cfg.Params) > 0 {
+		id.Params = cfg.Params
+	}
+	if len(cfg.Fields) > 0 {
+		id.Fields = cfg.Fields
+	}
+	if cfg.SessionLifetime > 0 {
+		id.SessionLifetime = seconds(cfg.SessionLifetime)
+	}
+	t := terms{id: id, provider: p, timeout: cfg.exchangeTimeout()}
+	t.session = cfg.SessionLifetime
+	if t.session == 0 {
+		t.session = id.SessionLifetime.duration()
+	}
+	return t, nil
+}
+
+// provider finds the catalog entry: by name, by a host in the document, by the
+// token endpoint. Nil without an error means an unknown provider.
+func (g *engine) provider(h *holding, name, tokenURL string) (*provider.Provider, error) {
+	if name != "" && g.known != nil && g.known.Name == name {
+		return g.known, nil
+	}
+	if name != "" {
+		p, err := g.cfg.Catalog.Get(name)
+		if err != nil {
+			return nil, &Error{Class: ErrUsage, Rule: "provider-unknown", Says: err.Error(), Do: "`evergrant providers` lists them; --token-url works without one", Err: err}
+		}
+		g.known = p
+		return p, nil
+	}
+	for _, host := range documentHosts(h.file) {
+		if p, _, ok := g.cfg.Catalog.ForHost(host); ok {
+			return p, nil
+		}
+	}
+	if p, ok := g.cfg.Catalog.ForTokenURL(tokenURL); ok && tokenURL != "" {
+		return p, nil
+	}
+	return nil, nil
+}
+
+// deriveTokenURL is for the first run only; after a success the endpoint is
+// remembered and never derived again.
+func (g *engine) deriveTokenURL(h *holding, p *provider.Provider) string {
+	if uri := h.file.Text("token_uri"); uri != "" {
+		if _, ok := g.cfg.Catalog.ForTokenURL(uri); ok {
+			return uri
+		}
+	}
+	if p == nil {
+		return ""
+	}
+	for _, host := range documentHosts(h.file) {
+		if q, u, ok := g.cfg.Catalog.ForHost(host); ok && q.Name == p.Name && u != "" {
+			return u
+		}
+	}
+	u, err := p.RefreshURL(g.cfg.Vars)
+	if err != nil {
+		return "" // a variable is missing: reported when something is to be sent
+	}
+	return u
+}
+
+// documentHosts are the hosts of the document's URL members, most telling
+// first.
+func documentHosts(f *tokenfile.File) []string {
+	var hosts []string
+	for _, name := range []string{"id", "token_uri", "token_url", "issuer", "instance_url"} {
+		if u, err := url.Parse(f.Text(name)); err == nil && u.Scheme == "https" && u.Hostname() != "" {
+			hosts = append(hosts, u.Hostname())
+		}
+	}
+	return hosts
+}
+
+// request builds the token request: exactly grant_type, refresh_token,
+// client_id, plus what the catalog and the caller add.
+func (g *engine) request(h *holding, t terms, secret oauth.Secret) (*oauth.Request, error) {
+	if t.id.TokenURL == "" {
+		return nil, missingEndpoint(t.provider, g.cfg.Vars)
+	}
+	if t.id.ClientID == "" {
+		return nil, &Error{Class: ErrUsage, Rule: "client-id-missing", Says: "the client id of the app registration is not known", Do: "say it once with --client-id; it is remembered after the first success"}
+	}
+	if secret.IsZero() && h.file.Layout() == tokenfile.LayoutGoogle {
+		secret = oauth.NewSecret(h.file.Text("client_secret"))
+	}
+	auth, err := clientAuth(t, secret)
+	if err != nil {
+		return nil, err
+	}
+	req, err := oauth.RefreshRequest(t.id.TokenURL, oauth.NewSecret(h.file.RefreshToken()), auth)
+	if err != nil {
+		return nil, &Error{Class: ErrMisconfigured, Rule: "request", Says: "the token request cannot be built: " + err.Error(), Do: "check --token-url and --client-id", Err: err}
+	}
+	if err := g.dress(req, h, t); err != nil {
+		return nil, err
+	}
+	return req, nil
+}
+
+// clientAuth picks the way the client authenticates: as asked, else none
+// without a secret, else the catalog's first one, else Basic, which RFC 6749
+// §2.3.1 obliges every server to take. It is never probed.
+func clientAuth(t terms, secret oauth.Secret) (oauth.ClientAuth, error) {
+	method := t.id.Auth
+	if method == "" && secret.IsZero() {
+		method = "none"
+	}
+	if method == "" && t.provider != nil {
+		i := slices.IndexFunc(t.provider.ClientAuth, func(m string) bool { return m == "post" || m == "basic" })
+		if i >= 0 {
+			method = t.provider.ClientAuth[i]
+		}
+	}
+	make, ok := authMethods[firstOf(method, "basic")]
+	if !ok {
+		return nil, &Error{Class: ErrUsage, Rule: "client-auth-unknown", Says: "client authentication " + method + " is not known", Do: "use none, post or basic"}
+	}
+	if secret.IsZero() && method != "none" {
+		return nil, &Error{Class: ErrUsage, Rule: "client-secret-missing", Says: "client authentication " + method + " needs a client secret", Do: "give a reference with --client-secret, such as env:NAME"}
+	}
+	return make(t.id.ClientID, secret), nil
+}
+
+// dress adds what the catalog and the caller want in the request.
+func (g *engine) dress(req *oauth.Request, h *holding, t terms) error {
+	if p := t.provider; p != nil {
+		if p.Request.Body != "" && p.Request.Body != "form" {
+			return &Error{Class: ErrMisconfigured, Rule: "request-body", Says: p.Title + " wants the refresh as " + p.Request.Body + ", which this version does not send", Do: "nothing was sent; this provider is not supported yet"}
+		}
+		for _, name := range slices.Sorted(maps.Keys(p.Request.Params)) {
+			req.Form.Set(name, p.Request.Params[name])
+		}
+		for name, value := range p.Request.Headers {
+			req.Header.Set(name, value)
+		}
+		if p.Request.Scope && g.cfg.Scope == "" {
+			req.Form.Set("scope", h.file.Text("scope"))
+		}
+	}
+	if g.cfg.Scope != "" {
+		req.Form.Set("scope", g.cfg.Scope) // RFC 6749 §6: must not go beyond the grant
+	}
+	for _, p := range t.id.Params {
+		req.Form.Set(p[0], p[1])
+	}
+	for name, values := range g.cfg.Header {
+		req.Header[name] = slices.Clone(values)
+	}
+	if p := t.provider; p != nil {
+		req.Form = slices.DeleteFunc(req.Form, func(f oauth.Param) bool { return slices.Contains(p.Request.Omit, f.Name) })
+		for i, f := range req.Form {
+			if to := p.Request.Rename[f.Name]; to != "" {
+				req.Form[i].Name = to
+			}
+		}
+	}
+	return nil
+}
+
+// dialect is how the provider's answers differ from RFC 6749 §5.
+func (g *engine) dialect(t terms) oauth.Dialect {
+	p := t.provider
+	if p == nil {
+		return oauth.Dialect{}
+	}
+	d := oauth.Dialect{Form: p.Answer.Form, Pointer: p.Answer.Pointer, OKField: p.Answer.OKField}
+	for standard, here := range p.Answer.Members {
+		if here != "" && !strings.HasPrefix(here, "/") {
+			if d.Rename == nil {
+				d.Rename = map[string]string{}
+			}
+			d.Rename[here] = standard
+		}
+	}
+	return d
+}
+
+func missingEndpoint(p *provider.Provider, vars map[string]string) error {
+	e := &Error{Class: ErrUsage, Rule: "token-url-missing", Says: "the token endpoint of this grant is not known",
+		Do: "say it once with --provider NAME or --token-url URL; it is remembered after the first success"}
+	if p != nil {
+		if _, err := p.RefreshURL(vars); err != nil {
+			e.Says, e.Do, e.Err = err.Error(), "say it with --token-url, or the variable with --var", err
+		}
+	}
+	return e
+}
+
+// secret fetches the client's secret. It is called before the lock is taken,
+// because a command may ask a person.
+func (c *Config) secret(ctx context.Context, remembered string) (oauth.Secret, error) {
+	ref := firstOf(c.SecretRef, remembered)
+	if !c.ClientSecret.IsZero() || ref == "" {
+		return c.ClientSecret, nil
+	}
+	if c.ResolveSecret == nil {
+		return oauth.Secret{}, &Error{Class: ErrUsage, Rule: "secret-unresolved", Says: "nothing here can resolve the client secret " + ref, Do: "set Config.ResolveSecret or Config.ClientSecret"}
+	}
+	s, err := c.ResolveSecret(ctx, ref)
+	if err != nil {
+		return oauth.Secret{}, &Error{Class: ErrUsage, Rule: "secret-unresolved", Says: "the client secret could not be fetched: " + err.Error(), Do: "check the reference given with --client-secret", Err: err}
+	}
+	return s, nil
+}
+
+func firstOf(words ...string) string {
+	for _, w := range words {
+		if w != "" {
+			return w
+		}
+	}
+	return ""
+}
