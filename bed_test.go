@@ -1,10 +1,14 @@
 package evergrant_test
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
+	"time"
 
 	"github.com/evergrant/evergrant"
 	"github.com/evergrant/evergrant/idptest"
@@ -86,4 +90,58 @@ func (b *bed) refresh(o evergrant.RefreshOptions, change ...func(*evergrant.Conf
 	s := b.open(change...)
 	defer s.Close()
 	return s.Refresh(context.Background(), o)
+}
+
+// age makes the token file one that was written long ago, as its issued_at
+// tells.
+func (b *bed) age(d time.Duration) {
+	b.t.Helper()
+	re := regexp.MustCompile(`"issued_at": "\d+"`)
+	old := fmt.Sprintf(`"issued_at": "%d"`, time.Now().Add(-d).UnixMilli())
+	b.write(b.path, re.ReplaceAll(b.read(), []byte(old)))
+}
+
+// living asks the provider whether the refresh token in the file is the one it
+// accepts.
+func (b *bed) living() {
+	b.t.Helper()
+	if st := b.idp.GrantState(b.grant.ID); st.Revoked || st.RefreshToken == "" || !bytes.Contains(b.read(), []byte(st.RefreshToken)) {
+		b.t.Errorf("the grant was lost: the file does not hold the living refresh token (%s)", st.Why)
+	}
+}
+
+// during makes a refresh and calls meanwhile while the provider has processed
+// the request and holds its answer back.
+func (b *bed) during(s *evergrant.Source, meanwhile func()) (*evergrant.Result, error) {
+	b.t.Helper()
+	b.idp.HoldUntilReleased()
+	type end struct {
+		r   *evergrant.Result
+		err error
+	}
+	done := make(chan end, 1)
+	go func() {
+		r, err := s.Refresh(context.Background(), evergrant.RefreshOptions{})
+		done <- end{r, err}
+	}()
+	for b.idp.Waiting() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	meanwhile()
+	b.idp.Release()
+	e := <-done
+	return e.r, e.err
+}
+
+// rescued reports whether a rescue file holds the token.
+func (b *bed) rescued(token string) bool {
+	for _, dir := range b.cfg.RescueDirs {
+		files, _ := filepath.Glob(filepath.Join(dir, "*"))
+		for _, f := range files {
+			if data, err := os.ReadFile(f); err == nil && bytes.Contains(data, []byte(token)) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -106,7 +106,7 @@ func classifyAnswer(p *provider.Provider, a *oauth.Answer, t *oauth.TokenAnswer)
 		f.Code, f.Detail = t.Error, t.ErrorDescription
 		if rule, ok := provider.Match(p, a.Status, t.Error, t.ErrorDescription); ok {
 			f = fromRule(rule, t)
-		} else if a.Status < 500 {
+		} else if a.Status < 500 && (a.Status/100 != 2 || saysErrorsIn200(p)) {
 			f.Outcome, f.Rule = Misconfigured, "error-unknown"
 			f.Says = "the provider refused with an error this program has no row for: " + t.Error
 			f.Do = "look the code up at the provider; the grant is kept"
@@ -123,6 +123,12 @@ func classifyAnswer(p *provider.Provider, a *oauth.Answer, t *oauth.TokenAnswer)
 		}
 	}
 	return f
+}
+
+// saysErrorsIn200 reports whether an unknown error code under a status of
+// success is a refusal, and not an answer that is odd in another way.
+func saysErrorsIn200(p *provider.Provider) bool {
+	return p != nil && (p.Answer.ErrorIn200 || p.Answer.OKField != "")
 }
 
 func byStatus(status int) finding {

@@ -155,4 +155,3 @@ func closeBody(req *http.Request) {
 func loopback(host string) bool {
 	return host == "localhost" || host == "::1" || strings.HasPrefix(host, "127.")
 }
-

@@ -106,14 +106,18 @@ func decide(q ask, h *holding, t terms, now time.Time) decision {
 	switch q.kind {
 	case askToken:
 		if d, done := enough(q, h, t, e, now); done {
+			if d.do == serve {
+				d.err = trouble(h, t, e)
+			}
 			return d
 		}
 	case askRefresh:
-		if h.st.newerThan(q.since, h) || q.sinceStart && h.st.Committed.afterStart() {
+		newer := h.st.newerThan(q.since, h) || q.sinceStart && h.st.Committed.afterStart()
+		if newer && servable(ask{}, h, e, now) {
 			return decision{do: serve, adopted: true}
 		}
 	case askRejected:
-		if h.st.Generation != q.generation {
+		if h.st.Generation != q.generation && servable(ask{}, h, e, now) {
 			return decision{do: serve, adopted: true}
 		}
 	}
@@ -144,6 +148,22 @@ func enough(q ask, h *holding, t terms, e expiry, now time.Time) (decision, bool
 		return decision{do: fail, err: tooShort(q.min, e.At.Sub(now))}, true // a refresh brings no longer one
 	}
 	return decision{}, false
+}
+
+// trouble is what a caller should be warned of although the token at hand is
+// good: there may be no next one.
+func trouble(h *holding, t terms, e expiry) *Error {
+	rt := h.file.RefreshToken()
+	if v := h.st.dead(rt, t.id); v != nil {
+		return v.failure()
+	}
+	switch {
+	case h.st.Doubt != nil:
+		return h.st.Doubt.failure(e)
+	case h.st.standing(rt) == replaced:
+		return setBack()
+	}
+	return nil
 }
 
 // servable reports whether the token at hand may be handed out although it

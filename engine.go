@@ -51,8 +51,10 @@ func (g *engine) run(ctx context.Context, q ask) (*Result, error) {
 	}
 	t, err := g.terms(&h)
 	if err == nil && q.kind == askToken && !h.undecided() {
-		if d := decide(q, &h, t, time.Now()); d.do == serve && d.err == nil {
-			return g.result(&h, t), nil
+		if d := decide(q, &h, t, time.Now()); d.do == serve {
+			r := g.result(&h, t)
+			r.Warning = d.err
+			return r, nil
 		}
 	}
 	if err != nil {
@@ -210,7 +212,10 @@ func (g *engine) exchange(ctx context.Context, s session, h holding, t terms, se
 	x.st.Intent = &intent{
 		Attempt: randomHex(8), Phase: dialing, Owner: owner(), Boot: bootID(), Generation: h.st.Generation,
 		Refresh: h.st.mark(x.sent), Access: h.st.mark(h.file.AccessToken()), Base: h.st.mark(string(h.file.Bytes())),
-		Started: time.Now().UTC().Round(0), Deadline: deadline.UTC().Round(0), Replay: replay,
+		Started: time.Now().UTC().Round(0), Deadline: deadline.UTC().Round(0), Replay: replay, Grant: t.id,
+	}
+	if h.st.Grant.TokenURL == "" && g.cfg.TokenURL == "" {
+		g.emit(Identified{Grant: g.place.id(), Provider: t.id.Provider, TokenURL: t.id.TokenURL})
 	}
 	if x.try, err = s.begin(ctx, h, &x.st); err != nil {
 		return outcome{err: asError(err)}

@@ -52,8 +52,8 @@ type Error struct {
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Says)
-	if !e.InDoubt.IsZero() && !strings.Contains(e.Says, "lost") {
-		fmt.Fprintf(&b, " (reply lost at %s)", clock(e.InDoubt))
+	if !e.InDoubt.IsZero() && !strings.Contains(e.Says, clock(e.InDoubt)) {
+		fmt.Fprintf(&b, " (sent at %s)", clock(e.InDoubt))
 	}
 	if e.Code != "" {
 		fmt.Fprintf(&b, " [%s", e.Code)

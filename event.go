@@ -6,6 +6,14 @@ import "time"
 // The concrete types below are all there are. Events hold no secret.
 type Event interface{ event() }
 
+// Identified: provider and token endpoint were found from the document itself,
+// as they will be remembered after the first success.
+type Identified struct {
+	Grant    string
+	Provider string // "" if not in the catalog
+	TokenURL string
+}
+
 // Refreshed: a refresh succeeded and its answer is durable.
 type Refreshed struct {
 	Grant      string // the file's path or the record's id
@@ -68,11 +76,12 @@ type Noted struct {
 	Do    string
 }
 
-func (Refreshed) event() {}
-func (Adopted) event()   {}
-func (Retrying) event()  {}
-func (Waiting) event()   {}
-func (InDoubt) event()   {}
-func (Ended) event()     {}
-func (Held) event()      {}
-func (Noted) event()     {}
+func (Identified) event() {}
+func (Refreshed) event()  {}
+func (Adopted) event()    {}
+func (Retrying) event()   {}
+func (Waiting) event()    {}
+func (InDoubt) event()    {}
+func (Ended) event()      {}
+func (Held) event()       {}
+func (Noted) event()      {}

@@ -56,6 +56,8 @@ func (x *exchange) answered(ctx context.Context, a *oauth.Answer, token *oauth.T
 		return x.store(ctx, a, token)
 	}
 	f := classifyAnswer(x.t.provider, a, token)
+	f.Detail = oauth.Scrub(f.Detail, x.secrets()...) // servers have been seen to quote a token
+	f.Code = oauth.Scrub(f.Code, x.secrets()...)
 	if f.Outcome == Uncertain && a.Status >= 500 && x.t.neverRotates(&x.h.st) {
 		f.Outcome = Transient
 	}
@@ -66,6 +68,11 @@ func (x *exchange) answered(ctx context.Context, a *oauth.Answer, token *oauth.T
 		}
 	}
 	return x.conclude(ctx, f)
+}
+
+// secrets are what the provider may quote.
+func (x *exchange) secrets() []oauth.Secret {
+	return []oauth.Secret{oauth.NewSecret(x.sent), oauth.NewSecret(x.h.file.AccessToken()), x.g.cfg.ClientSecret}
 }
 
 // conclude journals an outcome that brought no token.

@@ -35,6 +35,7 @@ const (
 	sideMark   = ".evergrant"
 	tempEnd    = ".tmp"
 	answerRoom = 64 << 10 // reserved for what an answer may add to the file
+	hashBytes  = 8        // of the content's hash in a name
 
 	// foreignWrite bounds the wait for another program that is in the middle
 	// of rewriting the file, and the number of its edits that are followed.
@@ -368,6 +369,7 @@ func (s *fileSession) sweep() {
 			os.Remove(filepath.Join(s.at.dir, e.Name()))
 		}
 	}
+	lockedfile.RemoveStale(s.at.side)
 	for _, dir := range s.p.rescue {
 		found, _ := filepath.Glob(filepath.Join(dir, rescueName(s.at.file, "*", "*")))
 		for _, path := range found {
@@ -376,23 +378,29 @@ func (s *fileSession) sweep() {
 	}
 }
 
-// fileTry is one try on a token file.
+// fileTry is one try on a token file. A temporary file is filled once: its
+// content may be the only durable copy of the answer, so a next one is filled
+// before it goes.
 type fileTry struct {
 	s       *fileSession
 	target  *lockedfile.Target
-	temp    *lockedfile.Temp
+	temp    *lockedfile.Temp // reserved; nil once it is filled
+	filled  *lockedfile.Temp // holds the answer, or what came out of an exchange
 	attempt string
 	phaseAt int64  // offset of the phase word in the side file
 	expect  []byte // what the token file should hold when names are exchanged
 }
 
-func (t *fileTry) tempName(parts ...string) string {
-	return filepath.Base(t.s.at.side) + "." + strings.Join(append([]string{t.attempt}, parts...), ".") + tempEnd
+func (t *fileTry) tempName(hash, token string) string {
+	return filepath.Base(t.s.at.side) + "." + t.attempt + "." + hash + "." + token + tempEnd
 }
 
+// reserve makes room for the answer under a name as long as the final one,
+// so that the rename needs no room in the folder either.
 func (t *fileTry) reserve(size int) (err error) {
-	os.Remove(filepath.Join(t.s.at.dir, t.tempName("reserved"))) // of a run that ended here
-	t.temp, err = t.target.Reserve(t.tempName("reserved"), int64(size+answerRoom))
+	name := t.tempName(strings.Repeat("0", 2*hashBytes), strings.Repeat("0", 2*markBytes))
+	os.Remove(filepath.Join(t.s.at.dir, name)) // of a run that ended here
+	t.temp, err = t.target.Reserve(name, int64(size+answerRoom))
 	return err
 }
 
@@ -402,10 +410,16 @@ func (t *fileTry) sending() error {
 	return lockedfile.Patch(t.s.at.side, t.phaseAt, []byte(sending))
 }
 
+// discard frees the room. A filled file stays until its answer is known to be
+// in its place: the next run may need it.
 func (t *fileTry) discard() {
 	if t.temp != nil {
 		t.temp.Remove()
 		t.temp = nil
+	}
+	if t.filled != nil {
+		t.filled.Close()
+		t.filled = nil
 	}
 }
 
@@ -416,28 +430,42 @@ func (t *fileTry) commit(_ context.Context, cur holding, next *tokenfile.File, s
 	if err := t.look(cur); err != nil {
 		return err
 	}
-	if t.temp == nil { // used up by an earlier round
-		if err := t.reserve(len(next.Bytes())); err != nil {
-			return err
-		}
-	}
-	if err := t.temp.Fill(next.Bytes(), t.tempName(contentHash(next.Bytes()), st.Refresh)); err != nil {
-		t.discard() // fsync may not be tried again on the same file
+	if err := t.fill(next, st); err != nil {
 		return err
 	}
 	if err := t.exchange(cur, next); err != nil {
 		return err
 	}
 	if err := lockedfile.SyncDir(t.s.at.dir); err != nil {
-		t.drop()
 		return err
 	}
-	t.discard()
 	if err := t.s.writeState(st.encode(), false); err != nil {
 		t.s.p.warn("the token is stored, but the side file "+t.s.at.side+" could not be written", "check the folder's space; the next run clears the intent")
 		return nil // the token is durable; an open intent is resolved from it
 	}
+	t.discard()
 	t.s.sweep()
+	return nil
+}
+
+// fill makes the answer durable in a temporary file of its own name.
+func (t *fileTry) fill(next *tokenfile.File, st *state) error {
+	if t.temp == nil { // used up by an earlier round
+		if err := t.reserve(len(next.Bytes())); err != nil {
+			return err
+		}
+	}
+	before := t.filled
+	temp := t.temp
+	t.temp = nil
+	if err := temp.Fill(next.Bytes(), t.tempName(contentHash(next.Bytes()), st.Refresh)); err != nil {
+		temp.Remove() // fsync is not tried again on the same file
+		return err
+	}
+	t.filled = temp
+	if before != nil && before.Path() != temp.Path() {
+		before.Remove()
+	}
 	return nil
 }
 
@@ -467,17 +495,12 @@ func (t *fileTry) look(cur holding) error {
 // exchange swaps the filled file with the token file and judges what came out.
 func (t *fileTry) exchange(cur holding, next *tokenfile.File) error {
 	for {
-		exchanged, err := t.temp.Swap()
-		if err != nil {
+		exchanged, err := t.filled.Swap()
+		if err != nil || !exchanged { // not exchanged: renamed, the window of a plain rename stays
 			return err
 		}
-		if !exchanged { // renamed: nothing came out, the window of a plain rename stays
-			t.drop()
-			return nil
-		}
-		out, err := os.ReadFile(t.temp.Path())
+		out, err := os.ReadFile(t.filled.Path())
 		if err != nil {
-			t.drop()
 			return err
 		}
 		if bytes.Equal(out, t.expect) {
@@ -486,27 +509,16 @@ func (t *fileTry) exchange(cur holding, next *tokenfile.File) error {
 		now, err := t.s.p.parse(out, cur.st)
 		if err == nil && !isLogin(now, next.RefreshToken()) { // an edit: ours stays, theirs is spliced into it
 			t.expect = next.Bytes()
-			t.drop()
 			return &movedError{now: now}
 		}
 		// A login, or a write under way: it gets its name back, then we look again.
-		if _, err := t.temp.Swap(); err != nil {
-			t.drop()
+		if _, err := t.filled.Swap(); err != nil {
 			return err
 		}
 		if err := t.look(cur); err != nil {
 			return err
 		}
 	}
-}
-
-// drop forgets the temporary file without removing it: after an exchange its
-// descriptor is the token file's, which must not be written again. The name is
-// left to the next sweep, because an unlink could become durable before the
-// exchange.
-func (t *fileTry) drop() {
-	t.temp.Close()
-	t.temp = nil
 }
 
 // isLogin reports whether the document holds a refresh token that neither the
@@ -517,7 +529,7 @@ func isLogin(h holding, answer string) bool {
 
 func contentHash(b []byte) string {
 	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:8])
+	return hex.EncodeToString(sum[:hashBytes])
 }
 
 // rescueName is the name of a rescue file for an attempt on a token file. The

@@ -13,11 +13,11 @@ import (
 
 // Schedule constants, design §2 "When to refresh".
 const (
-	maxMargin    = 15 * time.Minute         // a token is renewed at most this long before it ends
-	lateMargin   = 30 * time.Second         // the margin where a refresh kills the old access token
+	maxMargin    = 15 * time.Minute          // a token is renewed at most this long before it ends
+	lateMargin   = 30 * time.Second          // the margin where a refresh kills the old access token
 	maxLifetime  = 10 * 365 * 24 * time.Hour // longer claims are a provider's way to say "long"
-	clockSlack   = 5 * time.Minute          // a token received later than now by more than this: the clock was set back
-	probeBlocked = 15 * time.Minute         // how slowly a blocked grant is tried again
+	clockSlack   = 5 * time.Minute           // a token received later than now by more than this: the clock was set back
+	probeBlocked = 15 * time.Minute          // how slowly a blocked grant is tried again
 )
 
 // retryDelays are the waits between tries in one call; the last one repeats.

@@ -23,6 +23,7 @@ type Source struct {
 	first  since // what was there when the source was opened
 
 	events sync.Mutex // serializes OnEvent
+	warned string     // the last warning; belongs to the flight whose turn it is
 
 	mu      sync.Mutex
 	flights map[ask]*flight
@@ -73,7 +74,11 @@ func (s *Source) see() (since, error) {
 	if err != nil {
 		return since{}, err
 	}
-	return since{known: true, generation: h.st.Generation, access: h.file.AccessToken(), refresh: h.file.RefreshToken()}, nil
+	seen := since{known: true, generation: h.st.Generation, access: h.file.AccessToken(), refresh: h.file.RefreshToken()}
+	if h.undecided() {
+		seen.generation++ // what is there will be adopted as the next one: it is not news later
+	}
+	return seen, nil
 }
 
 func (s *Source) emit(e Event) {
@@ -225,8 +230,19 @@ func (s *Source) fly(q ask, f *flight) {
 	if f.err == nil {
 		s.remember(f.result, at)
 	}
-	if f.err == nil && f.result.Warning != nil {
-		s.emit(Noted{Grant: s.engine.place.id(), Says: f.result.Warning.Error(), Do: f.result.Warning.Do})
+	s.warn(f.result)
+}
+
+// warn tells of a token that was served although it should have been renewed,
+// once for each reason. Only the flight whose turn it is calls it.
+func (s *Source) warn(r *Result) {
+	if r == nil || r.Warning == nil {
+		s.warned = ""
+		return
+	}
+	if says := r.Warning.Error(); says != s.warned {
+		s.warned = says
+		s.emit(Noted{Grant: s.engine.place.id(), Says: says, Do: r.Warning.Do})
 	}
 }
 

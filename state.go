@@ -21,6 +21,10 @@ const stateVersion = 1
 // what identifies the loss is only ever a recent one.
 const keepReplaced = 256
 
+// markBytes is the length of a fingerprint: enough that no two tokens of a
+// grant ever share one.
+const markBytes = 12
+
 // state is what Evergrant knows about a grant beyond the token itself. It
 // holds no token: only keyed fingerprints of them. Beside a plain file it is
 // the file .NAME.evergrant; in a store it is part of the record's data.
@@ -82,6 +86,7 @@ type intent struct {
 	Started    time.Time `json:"started"`
 	Deadline   time.Time `json:"deadline"`
 	Replay     bool      `json:"replay,omitzero"`
+	Grant      identity  `json:"grant,omitzero"` // what it is sent with: a first try has no success to remember it from
 }
 
 // phase tells how far a try had come when it was last heard of. Both words
@@ -105,6 +110,7 @@ type doubt struct {
 	Tries    int       `json:"tries"`
 	Cause    string    `json:"cause,omitzero"`
 	RetryAt  time.Time `json:"retry_at,omitzero"` // a further last try is not made before
+	Grant    identity  `json:"grant,omitzero"`    // as in the intent
 }
 
 // verdict is the provider's word that a refresh token is dead. It binds to the
@@ -193,7 +199,7 @@ func (st *state) mark(secret string) string {
 	}
 	m := hmac.New(sha256.New, []byte(st.Salt))
 	m.Write([]byte(secret))
-	return hex.EncodeToString(m.Sum(nil)[:12])
+	return hex.EncodeToString(m.Sum(nil)[:markBytes])
 }
 
 // standing is what a refresh token found in the document is to the state.
@@ -292,7 +298,7 @@ func (st *state) doubtIntent(cause string) {
 	}
 	d.Attempts = append(d.Attempts, in.Attempt)
 	d.Tries++
-	d.Cause = cause
+	d.Cause, d.Grant = cause, in.Grant
 	if in.Deadline.After(d.Deadline) {
 		d.Deadline = in.Deadline
 	}
@@ -316,3 +322,17 @@ func randomHex(n int) string {
 }
 
 func (s seconds) duration() time.Duration { return time.Duration(s) }
+
+// remembered is what identifies the grant by its last success, or by a first
+// try whose outcome is not known yet.
+func (st *state) remembered() identity {
+	switch {
+	case st.Grant.TokenURL != "":
+		return st.Grant
+	case st.Intent != nil:
+		return st.Intent.Grant
+	case st.Doubt != nil:
+		return st.Doubt.Grant
+	}
+	return st.Grant
+}

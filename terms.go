@@ -27,7 +27,7 @@ var authMethods = map[string]func(string, oauth.Secret) oauth.ClientAuth{
 // a host the catalog lists exactly. What is still missing is an error only
 // once something is to be sent.
 func (g *engine) terms(h *holding) (terms, error) {
-	id, cfg := h.st.Grant, &g.cfg
+	id, cfg := h.st.remembered(), &g.cfg
 	if cfg.Provider != "" && cfg.Provider != id.Provider {
 		id.TokenURL = "" // remembered for another provider
 	}
