@@ -20,7 +20,8 @@ const (
 	LayoutOAuth2 = "x/oauth2"
 	// LayoutGoogle is Google's authorized_user: as Python's google-auth writes
 	// it, with the access token under "token", or as gcloud's application
-	// default credentials, without any access token.
+	// default credentials, which have no access token at first: it is added
+	// like any new member, so that all processes share it.
 	LayoutGoogle = "google-authorized-user"
 	// LayoutCustom is what the caller's Fields describe.
 	LayoutCustom = "custom"
@@ -100,12 +101,6 @@ func (f *File) RefreshToken() string { return f.Text("refresh_token") }
 
 // HasRefreshMember tells an absent refresh token from one that is null or "".
 func (f *File) HasRefreshMember() bool { return f.site("refresh_token").exists() }
-
-// KeepsAccessToken reports whether Merge writes the access token. It does not
-// for application default credentials, which hold none.
-func (f *File) KeepsAccessToken() bool {
-	return f.site("access_token").exists() || !f.closed || f.isMapped("access_token")
-}
 
 // Text returns the member of a canonical name (scope, instance_url, id,
 // client_id …) through the layout: strings as what they stand for, numbers and
@@ -244,8 +239,7 @@ func (f *File) recognise() {
 }
 
 // recogniseGoogle handles files without an access_token member: Python's
-// google-auth writes token, refresh_token and client_id, without a type;
-// application default credentials have the type and no access token.
+// google-auth writes token, refresh_token and client_id, without a type.
 func (f *File) recogniseGoogle() {
 	k := f.kind("token")
 	python := (k == '"' || k == 'n') && f.has("refresh_token") && f.has("client_id")
@@ -253,7 +247,7 @@ func (f *File) recogniseGoogle() {
 		i, _ := f.holder.find("token")
 		f.mapped["access_token"] = mapping{"/token", site{f.holder, i}}
 	}
-	f.closed = f.closed || python || f.isAuthorizedUser()
+	f.closed = f.closed || python
 }
 
 func (f *File) isGoogle() bool { return f.isAuthorizedUser() || f.isMapped("access_token") }

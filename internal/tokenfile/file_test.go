@@ -24,27 +24,27 @@ func TestOpen(t *testing.T) {
 		name, in                string
 		fields                  tokenfile.Fields
 		layout, access, refresh string
-		hasRefresh, keepsAccess bool
+		hasRefresh              bool
 	}{
-		{"answer", `{"access_token":"a","refresh_token":"r"}`, nil, "token-response", "a", "r", true, true},
-		{"no refresh token", `{"access_token":"a"}`, nil, "token-response", "a", "", false, true},
-		{"null refresh token", `{"access_token":"a","refresh_token":null}`, nil, "token-response", "a", "", true, true},
-		{"empty refresh token", `{"access_token":"a","refresh_token":""}`, nil, "token-response", "a", "", true, true},
-		{"no access token", `{"refresh_token":"r"}`, nil, "token-response", "", "r", true, true},
-		{"null access token", `{"refresh_token":"r","access_token":null}`, nil, "token-response", "", "r", true, true},
-		{"escaped name", `{"refresh\u005ftoken":"\u0072"}`, nil, "token-response", "", "r", true, true},
-		{"x/oauth2", `{"access_token":"a","expiry":"2025-01-31T19:33:08+01:00"}`, nil, "x/oauth2", "a", "", false, true},
-		{"google-auth", `{"token":"a","refresh_token":"r","token_uri":"u","client_id":"c"}`, nil, "google-authorized-user", "a", "r", true, true},
-		{"google-auth, null", `{"token":null,"refresh_token":"r","client_id":"c"}`, nil, "google-authorized-user", "", "r", true, true},
-		{"gcloud", `{"type":"authorized_user","refresh_token":"r","client_id":"c"}`, nil, "google-authorized-user", "", "r", true, false},
-		{"typed, with access token", `{"type":"authorized_user","refresh_token":"r","access_token":"a"}`, nil, "google-authorized-user", "a", "r", true, true},
-		{"token of something else", `{"token":"x","refresh_token":"r"}`, nil, "token-response", "", "r", true, true},
-		{"deep", `{"x":1,"claudeAiOauth":{"accessToken":"a","refreshToken":"r"}}`, claude, "custom", "a", "r", true, true},
-		{"deep, not there yet", `{"claudeAiOauth":{"refreshToken":"r"}}`, claude, "custom", "", "r", true, true},
-		{"deep under the usual names", `{"tokens":{"access_token":"a","refresh_token":"r"}}`, tokenfile.Fields{"access_token": "/tokens/access_token"}, "custom", "a", "r", true, true},
-		{"in an array", `{"l":[{"at":"a","refresh_token":"r"}]}`, tokenfile.Fields{"access_token": "/l/0/at"}, "custom", "a", "r", true, true},
-		{"an array", `{"l":["a","r"]}`, tokenfile.Fields{"access_token": "/l/0", "refresh_token": "/l/1"}, "custom", "a", "r", true, true},
-		{"only a client mapped", `{"access_token":"a","app":{"id":"c"}}`, tokenfile.Fields{"client_id": "/app/id"}, "custom", "a", "", false, true},
+		{"answer", `{"access_token":"a","refresh_token":"r"}`, nil, "token-response", "a", "r", true},
+		{"no refresh token", `{"access_token":"a"}`, nil, "token-response", "a", "", false},
+		{"null refresh token", `{"access_token":"a","refresh_token":null}`, nil, "token-response", "a", "", true},
+		{"empty refresh token", `{"access_token":"a","refresh_token":""}`, nil, "token-response", "a", "", true},
+		{"no access token", `{"refresh_token":"r"}`, nil, "token-response", "", "r", true},
+		{"null access token", `{"refresh_token":"r","access_token":null}`, nil, "token-response", "", "r", true},
+		{"escaped name", `{"refresh\u005ftoken":"\u0072"}`, nil, "token-response", "", "r", true},
+		{"x/oauth2", `{"access_token":"a","expiry":"2025-01-31T19:33:08+01:00"}`, nil, "x/oauth2", "a", "", false},
+		{"google-auth", `{"token":"a","refresh_token":"r","token_uri":"u","client_id":"c"}`, nil, "google-authorized-user", "a", "r", true},
+		{"google-auth, null", `{"token":null,"refresh_token":"r","client_id":"c"}`, nil, "google-authorized-user", "", "r", true},
+		{"gcloud", `{"type":"authorized_user","refresh_token":"r","client_id":"c"}`, nil, "google-authorized-user", "", "r", true},
+		{"typed, with access token", `{"type":"authorized_user","refresh_token":"r","access_token":"a"}`, nil, "google-authorized-user", "a", "r", true},
+		{"token of something else", `{"token":"x","refresh_token":"r"}`, nil, "token-response", "", "r", true},
+		{"deep", `{"x":1,"claudeAiOauth":{"accessToken":"a","refreshToken":"r"}}`, claude, "custom", "a", "r", true},
+		{"deep, not there yet", `{"claudeAiOauth":{"refreshToken":"r"}}`, claude, "custom", "", "r", true},
+		{"deep under the usual names", `{"tokens":{"access_token":"a","refresh_token":"r"}}`, tokenfile.Fields{"access_token": "/tokens/access_token"}, "custom", "a", "r", true},
+		{"in an array", `{"l":[{"at":"a","refresh_token":"r"}]}`, tokenfile.Fields{"access_token": "/l/0/at"}, "custom", "a", "r", true},
+		{"an array", `{"l":["a","r"]}`, tokenfile.Fields{"access_token": "/l/0", "refresh_token": "/l/1"}, "custom", "a", "r", true},
+		{"only a client mapped", `{"access_token":"a","app":{"id":"c"}}`, tokenfile.Fields{"client_id": "/app/id"}, "custom", "a", "", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -52,8 +52,8 @@ func TestOpen(t *testing.T) {
 			if f.Layout() != tt.layout || f.AccessToken() != tt.access || f.RefreshToken() != tt.refresh {
 				t.Errorf("got %q %q %q", f.Layout(), f.AccessToken(), f.RefreshToken())
 			}
-			if f.HasRefreshMember() != tt.hasRefresh || f.KeepsAccessToken() != tt.keepsAccess {
-				t.Errorf("has refresh %t, keeps access %t", f.HasRefreshMember(), f.KeepsAccessToken())
+			if f.HasRefreshMember() != tt.hasRefresh {
+				t.Errorf("has refresh %t", f.HasRefreshMember())
 			}
 			if string(f.Bytes()) != tt.in {
 				t.Errorf("bytes changed: %s", f.Bytes())

@@ -198,7 +198,7 @@ func checkTokens(t *testing.T, before, after *tokenfile.File, a tokenfile.Answer
 			continue
 		}
 		switch {
-		case m.Name == "access_token" && before.KeepsAccessToken():
+		case m.Name == "access_token":
 			wantAccess = *s
 		case m.Name == "refresh_token":
 			wantRefresh = *s

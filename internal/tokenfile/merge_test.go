@@ -157,7 +157,7 @@ func TestMerge(t *testing.T) {
 			want:  `{"token": "b", "refresh_token": "r", "token_uri": "u", "client_id": "c", "scopes": ["x"], "expiry": "2026-11-23T13:00:02.456789Z"}`,
 			kinds: "access_token updated, refresh_token kept, expiry recomputed"},
 		{name: "gcloud", in: `{"type":"authorized_user","client_id":"c","refresh_token":"r"}`, answer: `{"access_token":"b","expires_in":3599,"refresh_token":"s"}`, lifetime: time.Hour,
-			want: `{"type":"authorized_user","client_id":"c","refresh_token":"s"}`, kinds: "refresh_token updated, access_token left"},
+			want: `{"type":"authorized_user","client_id":"c","refresh_token":"s","access_token":"b","expires_in":3599}`, kinds: "refresh_token updated, access_token added, expires_in added"},
 		{name: "deep under other names", in: `{"v":1,"c":{"accessToken":"a","refreshToken":"r","expiresAt":1738348388166,"scopes":["x"]},"scope":"mine"}`, fields: claude,
 			answer: `{"access_token":"b","refresh_token":"s","expires_in":3600,"scope":"x","account":{}}`, lifetime: time.Hour,
 			want: `{"v":1,"c":{"accessToken":"b","refreshToken":"s","expiresAt":1795438803456,"scopes":["x"]},"scope":"mine"}`},
