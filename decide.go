@@ -36,10 +36,18 @@ type since struct {
 
 // terms are what decisions about a grant rest on besides its state.
 type terms struct {
-	id       identity
-	provider *provider.Provider // nil: unknown
-	session  time.Duration
-	timeout  time.Duration // of one exchange
+	id      identity
+	lookUp  func() *provider.Provider
+	session time.Duration
+	timeout time.Duration // of one exchange
+}
+
+// provider is the catalog's entry; nil if it is not known.
+func (t terms) provider() *provider.Provider {
+	if t.lookUp == nil {
+		return nil
+	}
+	return t.lookUp()
 }
 
 // neverRotates reports whether a refresh is known to leave the refresh token as it
@@ -48,14 +56,14 @@ func (t terms) neverRotates(st *state) bool {
 	if st.Learned.Rotates != nil {
 		return !*st.Learned.Rotates
 	}
-	return t.provider.Rotation().Never
+	return t.provider().Rotation().Never
 }
 
 // grace is how long the token just sent may be sent again; 0: not at all.
-func (t terms) grace() time.Duration { return t.provider.Rotation().Grace }
+func (t terms) grace() time.Duration { return t.provider().Rotation().Grace }
 
 func (t terms) lifetimes(st *state) lifetimeSources {
-	return lifetimeSources{session: t.session, learned: time.Duration(st.Learned.Lifetime), provider: t.provider}
+	return lifetimeSources{session: t.session, learned: st.Learned.Lifetime.duration(), provider: t.provider()}
 }
 
 // expiry is when the access token at hand ends: as it was computed when it was
@@ -78,7 +86,7 @@ func (t terms) due(h *holding, e expiry) time.Time {
 	if h.st.Access != "" && h.st.Access == h.st.mark(h.file.AccessToken()) && !l.RefreshAt.IsZero() && e.From == l.Source {
 		return l.RefreshAt
 	}
-	return refreshAt(e, l.RotatedAt, t.provider, 0.5)
+	return refreshAt(e, l.RotatedAt, t.provider(), 0.5)
 }
 
 // step is what to do next.
@@ -209,7 +217,10 @@ func maySend(q ask, h *holding, t terms, e expiry, now time.Time) decision {
 // (design §2 "In doubt").
 func inDoubt(q ask, h *holding, t terms, e expiry, now time.Time) decision {
 	d := h.st.Doubt
-	if g := t.grace(); g > 0 && now.Sub(d.Since) < g/2 && d.Tries < 2 {
+	if g := t.grace(); g > 0 && now.Sub(d.Since) < g/2 {
+		if next := d.LastAt.Add(backoff(d.Tries-1, graceDelays)); now.Before(next) {
+			return decision{do: wait, until: next, err: d.failure(e)}
+		}
 		return decision{do: send, replay: true}
 	}
 	out := !e.At.IsZero() && !now.Before(e.At) || h.file.AccessToken() == ""

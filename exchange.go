@@ -55,7 +55,7 @@ func (x *exchange) answered(ctx context.Context, a *oauth.Answer, token *oauth.T
 	if parseErr == nil && usable(a, token) {
 		return x.store(ctx, a, token)
 	}
-	f := classifyAnswer(x.t.provider, a, token)
+	f := classifyAnswer(x.t.provider(), a, token)
 	f.Detail = oauth.Scrub(f.Detail, x.secrets()...) // servers have been seen to quote a token
 	f.Code = oauth.Scrub(f.Code, x.secrets()...)
 	if f.Outcome == Uncertain && a.Status >= 500 && x.t.neverRotates(&x.h.st) {
@@ -246,13 +246,13 @@ func (x *exchange) take(a *oauth.Answer, token *oauth.TokenAnswer, next *tokenfi
 	st.Last = lastTry{At: now.At, Outcome: Fresh}
 	l := &st.Learned
 	l.Rotates = &rotated
-	if rotated || l.RotatedAt.IsZero() || x.t.provider != nil && x.t.provider.Refresh.Idle > 0 {
+	if rotated || l.RotatedAt.IsZero() || x.t.provider() != nil && x.t.provider().Refresh.Idle > 0 {
 		l.RotatedAt = now.At // an idle limit counts from the last use
 	}
 	if !token.AccessToken.IsZero() {
 		e := x.expiry(a, token)
 		l.IssuedAt, l.ExpiresAt, l.Source, l.TokenType = e.Issued, e.At, e.From, token.TokenType
-		l.RefreshAt = refreshAt(e, l.RotatedAt, x.t.provider, rand.Float64())
+		l.RefreshAt = refreshAt(e, l.RotatedAt, x.t.provider(), rand.Float64())
 	}
 	x.stored = st
 }

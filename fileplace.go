@@ -159,7 +159,7 @@ func (p *filePlace) stamp() stamp {
 	if err != nil {
 		return stamp{}
 	}
-	return stamp{doc: stampOf(at.file), state: stampOf(at.side)}
+	return stamp{known: true, doc: stampOf(at.file), state: stampOf(at.side)}
 }
 
 func stampOf(path string) fileStamp {
@@ -262,7 +262,7 @@ func (s *fileSession) begin(_ context.Context, h holding, st *state) (try, error
 	if err := t.reserve(len(t.expect)); err != nil {
 		return nil, s.refused(err)
 	}
-	b := st.encode()
+	b := encodeObject(st, true)
 	if i := bytes.LastIndex(b, phaseWord); i >= 0 { // none: an answer is rolled forward, nothing will be sent
 		t.phaseAt = int64(i + len(phaseWord) - len(dialing) - 1)
 	}
@@ -332,7 +332,7 @@ func (s *fileSession) settle(_ context.Context, h holding, st *state) error {
 	if err := lockedfile.SyncDir(s.at.dir); err != nil {
 		return s.unsettled(err)
 	}
-	if err := s.writeState(st.encode(), true); err != nil {
+	if err := s.writeState(encodeObject(st, true), true); err != nil {
 		return s.unsettled(err)
 	}
 	s.sweep()
@@ -345,7 +345,7 @@ func (s *fileSession) unsettled(err error) error {
 }
 
 func (s *fileSession) note(_ context.Context, _ holding, st *state) error {
-	if err := s.writeState(st.encode(), true); err != nil {
+	if err := s.writeState(encodeObject(st, true), true); err != nil {
 		return s.unsettled(err)
 	}
 	return nil
@@ -439,7 +439,7 @@ func (t *fileTry) commit(_ context.Context, cur holding, next *tokenfile.File, s
 	if err := lockedfile.SyncDir(t.s.at.dir); err != nil {
 		return err
 	}
-	if err := t.s.writeState(st.encode(), false); err != nil {
+	if err := t.s.writeState(encodeObject(st, true), false); err != nil {
 		t.s.p.warn("the token is stored, but the side file "+t.s.at.side+" could not be written", "check the folder's space; the next run clears the intent")
 		return nil // the token is durable; an open intent is resolved from it
 	}

@@ -6,9 +6,13 @@ import "time"
 // clock: besides the wall time it has the time since boot, which is comparable
 // between processes as long as Boot is the same.
 type moment struct {
-	At     time.Time     `json:"at,omitzero"`
-	Boot   string        `json:"boot,omitzero"`      // identifies the boot; "" where the system tells none
-	Uptime time.Duration `json:"uptime_ns,omitzero"` // since boot, suspended time included
+	At     time.Time
+	Boot   string        // identifies the boot; "" where the system tells none
+	Uptime time.Duration // since boot, suspended time included
+}
+
+func (m *moment) members() []member {
+	return []member{{"at", &m.At}, {"boot", &m.Boot}, {"uptime_ns", &m.Uptime}}
 }
 
 // thisMoment reads both clocks.

@@ -24,10 +24,12 @@ type place interface {
 	stamp() stamp
 }
 
-// stamp compares by ==.
+// stamp compares by ==. The zero stamp stands for what cannot be told.
 type stamp struct {
+	known      bool
 	doc, state fileStamp
 	generation uint64
+	intent     string
 }
 
 type fileStamp struct {

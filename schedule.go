@@ -27,6 +27,10 @@ var retryDelays = []time.Duration{500 * time.Millisecond, time.Second, 2 * time.
 // lastTryDelays space the tries that are left to a grant in doubt.
 var lastTryDelays = []time.Duration{0, time.Minute, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour}
 
+// graceDelays space the replays inside a grace window: the first is made at
+// once.
+var graceDelays = []time.Duration{0, time.Second, 5 * time.Second, 15 * time.Second}
+
 // backoff is the wait before try n (from 1).
 func backoff(n int, delays []time.Duration) time.Duration {
 	return delays[min(max(n-1, 0), len(delays)-1)]

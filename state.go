@@ -1,11 +1,9 @@
 package evergrant
 
 import (
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -17,9 +15,8 @@ import (
 const stateVersion = 1
 
 // keepReplaced bounds the fingerprints of replaced refresh tokens. At one
-// refresh an hour the list covers ten days of backups that may be set back;
-// what identifies the loss is only ever a recent one.
-const keepReplaced = 256
+// refresh an hour the list covers five days of backups that may be set back.
+const keepReplaced = 128
 
 // markBytes is the length of a fingerprint: enough that no two tokens of a
 // grant ever share one.
@@ -29,64 +26,128 @@ const markBytes = 12
 // holds no token: only keyed fingerprints of them. Beside a plain file it is
 // the file .NAME.evergrant; in a store it is part of the record's data.
 type state struct {
-	Version    int       `json:"version"`
-	Generation uint64    `json:"generation"`
-	Salt       string    `json:"salt"`            // keys the fingerprints; random, never changes
-	Grant      identity  `json:"grant,omitzero"`  // what the next call needs no flags for
-	Access     string    `json:"access,omitzero"` // fingerprints of the tokens last stored or adopted
-	Refresh    string    `json:"refresh,omitzero"`
-	Committed  moment    `json:"committed,omitzero"` // when they were stored
-	Learned    learned   `json:"learned,omitzero"`
-	Replaced   []string  `json:"replaced,omitzero"` // fingerprints of refresh tokens that were replaced, oldest first
-	Dead       *verdict  `json:"dead,omitzero"`
-	Aside      *aside    `json:"aside,omitzero"`
-	Doubt      *doubt    `json:"doubt,omitzero"`
-	QuietUntil time.Time `json:"quiet_until,omitzero"` // no new refresh before: a request in doubt may still travel
-	Last       lastTry   `json:"last,omitzero"`
-	Intent     *intent   `json:"intent,omitzero"`
+	Version    int
+	Generation uint64
+	Salt       string   // keys the fingerprints; random, never changes
+	Grant      identity // what the next call needs no flags for
+	Access     string   // fingerprints of the tokens last stored or adopted
+	Refresh    string
+	Committed  moment // when they were stored
+	Learned    learned
+	Replaced   []string // fingerprints of refresh tokens that were replaced, oldest first
+	Dead       *verdict
+	Aside      *aside
+	Doubt      *doubt
+	QuietUntil time.Time // no new refresh before: a request in doubt may still travel
+	Last       lastTry
+	Intent     *intent
+}
+
+func (st *state) members() []member {
+	return []member{
+		{"version", &st.Version},
+		{"generation", &st.Generation},
+		{"salt", &st.Salt},
+		{"grant", &st.Grant},
+		{"access", &st.Access},
+		{"refresh", &st.Refresh},
+		{"committed", &st.Committed},
+		{"learned", &st.Learned},
+		{"replaced", &st.Replaced},
+		{"dead", maybe(&st.Dead)},
+		{"aside", maybe(&st.Aside)},
+		{"doubt", maybe(&st.Doubt)},
+		{"quiet_until", &st.QuietUntil},
+		{"last", &st.Last},
+		{"intent", maybe(&st.Intent)},
+	}
 }
 
 // identity is what identifies a grant to its authorization server, remembered
 // after the first success. It holds no secret; Secret is a reference such as
 // env:NAME.
 type identity struct {
-	Provider        string            `json:"provider,omitzero"`
-	TokenURL        string            `json:"token_url,omitzero"`
-	ClientID        string            `json:"client_id,omitzero"`
-	Auth            string            `json:"auth,omitzero"`
-	SecretRef       string            `json:"client_secret_ref,omitzero"`
-	Params          [][2]string       `json:"params,omitzero"`
-	Fields          map[string]string `json:"fields,omitzero"`
-	SessionLifetime seconds           `json:"session_lifetime_s,omitzero"`
+	Provider        string
+	TokenURL        string
+	ClientID        string
+	Auth            string
+	SecretRef       string
+	Params          [][2]string
+	Fields          map[string]string
+	SessionLifetime seconds
+}
+
+func (id *identity) members() []member {
+	return []member{
+		{"provider", &id.Provider},
+		{"token_url", &id.TokenURL},
+		{"client_id", &id.ClientID},
+		{"auth", &id.Auth},
+		{"client_secret_ref", &id.SecretRef},
+		{"params", &id.Params},
+		{"fields", &id.Fields},
+		{"session_lifetime_s", &id.SessionLifetime},
+	}
 }
 
 // learned is what answers taught about this grant.
 type learned struct {
-	IssuedAt  time.Time `json:"issued_at,omitzero"`  // when the access token was received
-	ExpiresAt time.Time `json:"expires_at,omitzero"` // zero: unknown
-	Source    string    `json:"expiry_from,omitzero"`
-	RefreshAt time.Time `json:"refresh_at,omitzero"` // when a keeper should refresh next; zero: only on a report
-	Lifetime  seconds   `json:"lifetime_s,omitzero"` // shortest age at which a token was reported as rejected
-	Rotates   *bool     `json:"rotates,omitzero"`    // whether the last answer brought another refresh token
-	RotatedAt time.Time `json:"rotated_at,omitzero"` // when the refresh token was received
-	LoginAt   time.Time `json:"login_at,omitzero"`   // when a refresh token never seen before turned up
-	TokenType string    `json:"token_type,omitzero"`
+	IssuedAt  time.Time // when the access token was received
+	ExpiresAt time.Time // zero: unknown
+	Source    string
+	RefreshAt time.Time // when a keeper should refresh next; zero: only on a report
+	Lifetime  seconds   // shortest age at which a token was reported as rejected
+	Rotates   *bool     // whether the last answer brought another refresh token
+	RotatedAt time.Time // when the refresh token was received
+	LoginAt   time.Time // when a refresh token never seen before turned up
+	TokenType string
+}
+
+func (l *learned) members() []member {
+	return []member{
+		{"issued_at", &l.IssuedAt},
+		{"expires_at", &l.ExpiresAt},
+		{"expiry_from", &l.Source},
+		{"refresh_at", &l.RefreshAt},
+		{"lifetime_s", &l.Lifetime},
+		{"rotates", &l.Rotates},
+		{"rotated_at", &l.RotatedAt},
+		{"login_at", &l.LoginAt},
+		{"token_type", &l.TokenType},
+	}
 }
 
 // intent is the journal of one try, durable before anything is sent.
 type intent struct {
-	Attempt    string    `json:"attempt"`
-	Phase      phase     `json:"phase"`
-	Owner      string    `json:"owner"`
-	Boot       string    `json:"boot"`
-	Generation uint64    `json:"generation"`
-	Refresh    string    `json:"refresh"`
-	Access     string    `json:"access"`
-	Base       string    `json:"base"` // fingerprint of the document the try started from
-	Started    time.Time `json:"started"`
-	Deadline   time.Time `json:"deadline"`
-	Replay     bool      `json:"replay,omitzero"`
-	Grant      identity  `json:"grant,omitzero"` // what it is sent with: a first try has no success to remember it from
+	Attempt    string
+	Phase      phase
+	Owner      string
+	Boot       string
+	Generation uint64
+	Refresh    string
+	Access     string
+	Base       string // fingerprint of the document the try started from
+	Started    time.Time
+	Deadline   time.Time
+	Replay     bool
+	Grant      identity // what it is sent with: a first try has no success to remember it from
+}
+
+func (in *intent) members() []member {
+	return []member{
+		{"attempt", &in.Attempt},
+		{"phase", (*string)(&in.Phase)},
+		{"owner", &in.Owner},
+		{"boot", &in.Boot},
+		{"generation", &in.Generation},
+		{"refresh", &in.Refresh},
+		{"access", &in.Access},
+		{"base", &in.Base},
+		{"started", &in.Started},
+		{"deadline", &in.Deadline},
+		{"replay", &in.Replay},
+		{"grant", &in.Grant},
+	}
 }
 
 // phase tells how far a try had come when it was last heard of. Both words
@@ -102,65 +163,102 @@ const (
 // doubt is a request whose outcome is unknown: it may have reached the
 // provider and no answer was kept.
 type doubt struct {
-	Attempts []string  `json:"attempts"` // every try without a verdict, oldest first
-	Refresh  string    `json:"refresh"`
-	Access   string    `json:"access"`
-	Since    time.Time `json:"since"`    // when the first of them was sent
-	Deadline time.Time `json:"deadline"` // until then one of them may still arrive
-	Tries    int       `json:"tries"`
-	Cause    string    `json:"cause,omitzero"`
-	RetryAt  time.Time `json:"retry_at,omitzero"` // a further last try is not made before
-	Grant    identity  `json:"grant,omitzero"`    // as in the intent
+	Attempts []string // every try without a verdict, oldest first
+	Refresh  string
+	Access   string
+	Since    time.Time // when the first of them was sent
+	Deadline time.Time // until then one of them may still arrive
+	Tries    int
+	LastAt   time.Time // when the last of them was sent
+	Cause    string
+	RetryAt  time.Time // a further last try is not made before
+	Grant    identity  // as in the intent
+}
+
+func (d *doubt) members() []member {
+	return []member{
+		{"attempts", &d.Attempts},
+		{"refresh", &d.Refresh},
+		{"access", &d.Access},
+		{"since", &d.Since},
+		{"deadline", &d.Deadline},
+		{"tries", &d.Tries},
+		{"last_at", &d.LastAt},
+		{"cause", &d.Cause},
+		{"retry_at", &d.RetryAt},
+		{"grant", &d.Grant},
+	}
 }
 
 // verdict is the provider's word that a refresh token is dead. It binds to the
 // token, the endpoint and the client; the same three are not sent again.
 type verdict struct {
-	Refresh  string    `json:"refresh"`
-	TokenURL string    `json:"token_url"`
-	ClientID string    `json:"client_id"`
-	At       time.Time `json:"at"`
-	Rule     string    `json:"rule"`
-	Code     string    `json:"code"`
-	Says     string    `json:"says"`
-	Do       string    `json:"do"`
-	LostAt   time.Time `json:"lost_at,omitzero"` // the reply lost before, if the verdict ended a doubt
+	Refresh  string
+	TokenURL string
+	ClientID string
+	At       time.Time
+	Rule     string
+	Code     string
+	Says     string
+	Do       string
+	LostAt   time.Time // the reply lost before, if the verdict ended a doubt
+}
+
+func (v *verdict) members() []member {
+	return []member{
+		{"refresh", &v.Refresh},
+		{"token_url", &v.TokenURL},
+		{"client_id", &v.ClientID},
+		{"at", &v.At},
+		{"rule", &v.Rule},
+		{"code", &v.Code},
+		{"says", &v.Says},
+		{"do", &v.Do},
+		{"lost_at", &v.LostAt},
+	}
 }
 
 // aside records an answer that was kept out of the token file because it
 // belongs to another account.
 type aside struct {
-	Refresh string    `json:"refresh"` // the token whose refresh brought it
-	At      time.Time `json:"at"`
-	Path    string    `json:"path"`
-	Says    string    `json:"says"`
+	Refresh string // the token whose refresh brought it
+	At      time.Time
+	Path    string
+	Says    string
+}
+
+func (a *aside) members() []member {
+	return []member{
+		{"refresh", &a.Refresh},
+		{"at", &a.At},
+		{"path", &a.Path},
+		{"says", &a.Says},
+	}
 }
 
 // lastTry is the result of the last try that reached a conclusion, for status.
 type lastTry struct {
-	At      time.Time `json:"at,omitzero"`
-	Outcome Outcome   `json:"outcome,omitzero"`
-	Rule    string    `json:"rule,omitzero"`
-	Says    string    `json:"says,omitzero"`
-	RetryAt time.Time `json:"retry_at,omitzero"`
-	Failed  int       `json:"failed,omitzero"` // tries in a row that did not end fresh
+	At      time.Time
+	Outcome Outcome
+	Rule    string
+	Says    string
+	RetryAt time.Time
+	Failed  int // tries in a row that did not end fresh
+}
+
+func (l *lastTry) members() []member {
+	return []member{
+		{"at", &l.At},
+		{"outcome", (*string)(&l.Outcome)},
+		{"rule", &l.Rule},
+		{"says", &l.Says},
+		{"retry_at", &l.RetryAt},
+		{"failed", &l.Failed},
+	}
 }
 
 // seconds is a duration that is written as a number of seconds.
 type seconds time.Duration
-
-func (s seconds) MarshalJSON() ([]byte, error) {
-	return json.Marshal(time.Duration(s).Seconds())
-}
-
-func (s *seconds) UnmarshalJSON(b []byte) error {
-	var f float64
-	if err := json.Unmarshal(b, &f); err != nil {
-		return err
-	}
-	*s = seconds(f * float64(time.Second))
-	return nil
-}
 
 // newState is the state of a grant that was never seen before.
 func newState() state {
@@ -171,7 +269,7 @@ func newState() state {
 // hide an intent, and a grant with a forgotten intent can be lost.
 func decodeState(b []byte) (state, error) {
 	var st state
-	if err := json.Unmarshal(b, &st); err != nil {
+	if err := decodeObject(b, &st); err != nil {
 		return state{}, fmt.Errorf("reading the state: %w", err)
 	}
 	if st.Version != stateVersion {
@@ -183,23 +281,14 @@ func decodeState(b []byte) (state, error) {
 	return st, nil
 }
 
-func (st *state) encode() []byte {
-	b, err := json.MarshalIndent(st, "", "  ")
-	if err != nil {
-		panic("evergrant: encoding the state: " + err.Error()) // only plain types: cannot fail
-	}
-	return append(b, '\n')
-}
-
 // mark is the fingerprint of a token or a document: keyed, so that equal
 // tokens in two places do not show as equal, and "" for "".
 func (st *state) mark(secret string) string {
 	if secret == "" {
 		return ""
 	}
-	m := hmac.New(sha256.New, []byte(st.Salt))
-	m.Write([]byte(secret))
-	return hex.EncodeToString(m.Sum(nil)[:markBytes])
+	sum := sha256.Sum256([]byte(st.Salt + " " + secret))
+	return hex.EncodeToString(sum[:markBytes])
 }
 
 // standing is what a refresh token found in the document is to the state.
@@ -295,10 +384,13 @@ func (st *state) doubtIntent(cause string) {
 	d := st.Doubt
 	if d == nil || d.Refresh != in.Refresh {
 		d = &doubt{Refresh: in.Refresh, Access: in.Access, Since: in.Started}
+	} else {
+		known := *d // others may share it
+		d = &known
 	}
-	d.Attempts = append(d.Attempts, in.Attempt)
+	d.Attempts = append(slices.Clone(d.Attempts), in.Attempt)
 	d.Tries++
-	d.Cause, d.Grant = cause, in.Grant
+	d.Cause, d.Grant, d.LastAt = cause, in.Grant, in.Started
 	if in.Deadline.After(d.Deadline) {
 		d.Deadline = in.Deadline
 	}

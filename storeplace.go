@@ -1,12 +1,15 @@
 package evergrant
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/evergrant/evergrant/internal/lockedfile"
 	"github.com/evergrant/evergrant/internal/tokenfile"
@@ -20,14 +23,9 @@ type storePlace struct {
 	rescueDirs []string
 }
 
-// recordData is the plaintext of Record.Data.
-type recordData struct {
-	Document []byte          `json:"document"`
-	State    json.RawMessage `json:"state"`
-}
-
 // Create puts a token response, a JSON object with at least a refresh_token,
-// into a store as the first record of a grant. It returns an error that
+// into a store as the first record of a grant. A lifetime in it without a time
+// to count from (expires_in alone) counts from now. It returns an error that
 // matches ErrConflict where the id is taken.
 func Create(ctx context.Context, store Store, id string, document []byte, cfg Config) error {
 	f, err := tokenfile.Open(document, cfg.Fields)
@@ -35,12 +33,14 @@ func Create(ctx context.Context, store Store, id string, document []byte, cfg Co
 		return fileError(id, "the token response for "+id+" cannot be used: "+err.Error(), "it must be one JSON object with the token members once", err)
 	}
 	st := newState()
-	st.adopt(f.AccessToken(), f.RefreshToken(), thisMoment())
-	r, err := (&storePlace{store: store, key: id}).record(f, &st)
-	if err != nil {
-		return err
+	now := thisMoment()
+	st.adopt(f.AccessToken(), f.RefreshToken(), now)
+	if e := fileExpiry(f, now.At, lifetimeSources{session: cfg.SessionLifetime}); !e.At.IsZero() {
+		l := &st.Learned
+		l.IssuedAt, l.ExpiresAt, l.Source = e.Issued, e.At, e.From
+		l.RefreshAt = refreshAt(e, time.Time{}, nil, rand.Float64())
 	}
-	return store.Put(ctx, r, 0)
+	return store.Put(ctx, (&storePlace{store: store, key: id}).record(f, &st), 0)
 }
 
 func (p *storePlace) id() string { return p.key }
@@ -60,39 +60,56 @@ func (p *storePlace) read(ctx context.Context) (holding, error) {
 	return h, nil
 }
 
-func decodeRecord(r Record) (holding, error) {
-	var d recordData
-	if err := json.Unmarshal(r.Data, &d); err != nil {
-		return holding{}, err
+// Record.Data is the length of the document in decimal, a line feed, the
+// document byte for byte, and the state as JSON.
+
+func encodeData(document []byte, st *state) []byte {
+	b := strconv.AppendInt(make([]byte, 0, len(document)+1<<10), int64(len(document)), 10)
+	b = append(append(b, '\n'), document...)
+	return append(b, encodeObject(st, false)...)
+}
+
+func decodeData(b []byte) (document, st []byte, err error) {
+	size, rest, _ := bytes.Cut(b, []byte{'\n'})
+	n, err := strconv.Atoi(string(size))
+	if err != nil || n < 0 || n > len(rest) {
+		return nil, nil, errors.New("reading a record: its length is wrong")
 	}
-	st, err := decodeState(d.State)
+	return rest[:n], rest[n:], nil
+}
+
+func decodeRecord(r Record) (holding, error) {
+	document, rest, err := decodeData(r.Data)
 	if err != nil {
 		return holding{}, err
 	}
-	if st.Intent = nil; len(r.Intent) > 0 {
+	st, err := decodeState(rest)
+	if err != nil {
+		return holding{}, err
+	}
+	if len(r.Intent) > 0 {
 		st.Intent = new(intent)
-		if err := json.Unmarshal(r.Intent, st.Intent); err != nil {
+		if err := decodeObject(r.Intent, st.Intent); err != nil {
 			return holding{}, fmt.Errorf("reading the intent: %w", err)
 		}
 	}
-	f, err := tokenfile.Open(d.Document, st.Grant.Fields)
+	f, err := tokenfile.Open(document, st.Grant.Fields)
 	return holding{file: f, st: st}, err
 }
 
 // record is what is stored for a document and its state. The intent stands
 // apart, so that a driver can see that there is one.
-func (p *storePlace) record(f *tokenfile.File, st *state) (Record, error) {
+func (p *storePlace) record(f *tokenfile.File, st *state) Record {
 	plain := *st
 	plain.Intent = nil
-	r := Record{ID: p.key, Generation: st.Generation, RefreshAt: st.Learned.RefreshAt, Meta: map[string]string{"provider": st.Grant.Provider}}
-	var err error
-	if r.Data, err = json.Marshal(recordData{Document: f.Bytes(), State: plain.encode()}); err != nil {
-		return Record{}, err
+	r := Record{
+		ID: p.key, Generation: st.Generation, RefreshAt: st.Learned.RefreshAt,
+		Meta: map[string]string{"provider": st.Grant.Provider}, Data: encodeData(f.Bytes(), &plain),
 	}
 	if st.Intent != nil {
-		r.Intent, err = json.Marshal(st.Intent)
+		r.Intent = encodeObject(st.Intent, false)
 	}
-	return r, err
+	return r
 }
 
 func (p *storePlace) stamp() stamp {
@@ -100,7 +117,7 @@ func (p *storePlace) stamp() stamp {
 	if err != nil {
 		return stamp{}
 	}
-	return stamp{generation: r.Generation}
+	return stamp{generation: r.Generation, intent: string(r.Intent), known: true}
 }
 
 func (p *storePlace) lock(ctx context.Context) (session, error) {
@@ -142,20 +159,15 @@ func (s *storeSession) rescue(attempt string, next *tokenfile.File) (string, err
 }
 
 func (s *storeSession) begin(ctx context.Context, h holding, st *state) (try, error) {
-	// A generation that was adopted or created under another number is not
-	// written yet: the intent goes with the stored one.
-	if err := s.put(ctx, h.file, st, h.st.Generation); err != nil {
+	r := s.p.record(h.file, st)
+	if err := s.p.store.Put(ctx, r, h.st.Generation); err != nil {
 		return nil, storageError("intent-unwritten", s.p.key, "the intent could not be stored, so nothing was sent", "look at the store", err)
 	}
-	return &storeTry{s: s, h: h, st: st}, nil
+	return &storeTry{s: s, h: h, r: r, in: *st.Intent}, nil
 }
 
 func (s *storeSession) put(ctx context.Context, f *tokenfile.File, st *state, generation uint64) error {
-	r, err := s.p.record(f, st)
-	if err != nil {
-		return err
-	}
-	return s.p.store.Put(ctx, r, generation)
+	return s.p.store.Put(ctx, s.p.record(f, st), generation)
 }
 
 func (s *storeSession) settle(ctx context.Context, h holding, st *state) error {
@@ -174,15 +186,14 @@ func (s *storeSession) note(_ context.Context, h holding, st *state) error {
 type storeTry struct {
 	s  *storeSession
 	h  holding
-	st *state
+	r  Record // as begin stored it
+	in intent
 }
 
 func (t *storeTry) sending() error {
-	in := *t.st.Intent
-	in.Phase = sending
-	st := *t.st
-	st.Intent = &in
-	return t.s.put(context.Background(), t.h.file, &st, t.h.st.Generation)
+	t.in.Phase = sending
+	t.r.Intent = encodeObject(&t.in, false)
+	return t.s.p.store.Put(context.Background(), t.r, t.r.Generation)
 }
 
 func (t *storeTry) commit(_ context.Context, cur holding, next *tokenfile.File, st *state) error {

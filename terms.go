@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/evergrant/evergrant/internal/tokenfile"
 	"github.com/evergrant/evergrant/oauth"
@@ -31,16 +32,26 @@ func (g *engine) terms(h *holding) (terms, error) {
 	if cfg.Provider != "" && cfg.Provider != id.Provider {
 		id.TokenURL = "" // remembered for another provider
 	}
-	p, err := g.provider(h, firstOf(cfg.Provider, id.Provider), firstOf(cfg.TokenURL, id.TokenURL))
-	if err != nil {
-		return terms{}, err
-	}
-	if p != nil {
-		id.Provider = p.Name
+	lookUp := sync.OnceValue(func() *provider.Provider { // parsing an entry takes longer than serving a token
+		p, err := g.provider(h, id.Provider, id.TokenURL)
+		if err != nil {
+			return nil // remembered, and no longer in the catalog: an unknown provider
+		}
+		return p
+	})
+	if cfg.Provider != "" || id.Provider == "" || id.TokenURL == "" {
+		p, err := g.provider(h, firstOf(cfg.Provider, id.Provider), firstOf(cfg.TokenURL, id.TokenURL))
+		if err != nil {
+			return terms{}, err
+		}
+		if p != nil {
+			id.Provider = p.Name
+		}
+		lookUp = func() *provider.Provider { return p }
 	}
 	id.TokenURL = firstOf(cfg.TokenURL, id.TokenURL)
 	if id.TokenURL == "" {
-		id.TokenURL = g.deriveTokenURL(h, p)
+		id.TokenURL = g.deriveTokenURL(h, lookUp())
 	}
 	id.ClientID = firstOf(cfg.ClientID, id.ClientID, h.file.Text("client_id"))
 	id.Auth = firstOf(cfg.AuthMethod, id.Auth)
@@ -54,7 +65,7 @@ func (g *engine) terms(h *holding) (terms, error) {
 	if cfg.SessionLifetime > 0 {
 		id.SessionLifetime = seconds(cfg.SessionLifetime)
 	}
-	t := terms{id: id, provider: p, timeout: cfg.exchangeTimeout()}
+	t := terms{id: id, lookUp: lookUp, timeout: cfg.exchangeTimeout()}
 	t.session = cfg.SessionLifetime
 	if t.session == 0 {
 		t.session = id.SessionLifetime.duration()
@@ -65,15 +76,15 @@ func (g *engine) terms(h *holding) (terms, error) {
 // provider finds the catalog entry: by name, by a host in the document, by the
 // token endpoint. Nil without an error means an unknown provider.
 func (g *engine) provider(h *holding, name, tokenURL string) (*provider.Provider, error) {
-	if name != "" && g.known != nil && g.known.Name == name {
-		return g.known, nil
+	if p := g.known.Load(); p != nil && p.Name == name {
+		return p, nil
 	}
 	if name != "" {
 		p, err := g.cfg.Catalog.Get(name)
 		if err != nil {
 			return nil, &Error{Class: ErrUsage, Rule: "provider-unknown", Says: err.Error(), Do: "`evergrant providers` lists them; --token-url works without one", Err: err}
 		}
-		g.known = p
+		g.known.Store(p)
 		return p, nil
 	}
 	for _, host := range documentHosts(h.file) {
@@ -126,7 +137,7 @@ func documentHosts(f *tokenfile.File) []string {
 // client_id, plus what the catalog and the caller add.
 func (g *engine) request(h *holding, t terms, secret oauth.Secret) (*oauth.Request, error) {
 	if t.id.TokenURL == "" {
-		return nil, missingEndpoint(t.provider, g.cfg.Vars)
+		return nil, missingEndpoint(t.provider(), g.cfg.Vars)
 	}
 	if t.id.ClientID == "" {
 		return nil, &Error{Class: ErrUsage, Rule: "client-id-missing", Says: "the client id of the app registration is not known", Do: "say it once with --client-id; it is remembered after the first success"}
@@ -156,10 +167,10 @@ func clientAuth(t terms, secret oauth.Secret) (oauth.ClientAuth, error) {
 	if method == "" && secret.IsZero() {
 		method = "none"
 	}
-	if method == "" && t.provider != nil {
-		i := slices.IndexFunc(t.provider.ClientAuth, func(m string) bool { return m == "post" || m == "basic" })
+	if method == "" && t.provider() != nil {
+		i := slices.IndexFunc(t.provider().ClientAuth, func(m string) bool { return m == "post" || m == "basic" })
 		if i >= 0 {
-			method = t.provider.ClientAuth[i]
+			method = t.provider().ClientAuth[i]
 		}
 	}
 	make, ok := authMethods[firstOf(method, "basic")]
@@ -174,7 +185,7 @@ func clientAuth(t terms, secret oauth.Secret) (oauth.ClientAuth, error) {
 
 // dress adds what the catalog and the caller want in the request.
 func (g *engine) dress(req *oauth.Request, h *holding, t terms) error {
-	if p := t.provider; p != nil {
+	if p := t.provider(); p != nil {
 		if p.Request.Body != "" && p.Request.Body != "form" {
 			return &Error{Class: ErrMisconfigured, Rule: "request-body", Says: p.Title + " wants the refresh as " + p.Request.Body + ", which this version does not send", Do: "nothing was sent; this provider is not supported yet"}
 		}
@@ -197,7 +208,7 @@ func (g *engine) dress(req *oauth.Request, h *holding, t terms) error {
 	for name, values := range g.cfg.Header {
 		req.Header[name] = slices.Clone(values)
 	}
-	if p := t.provider; p != nil {
+	if p := t.provider(); p != nil {
 		req.Form = slices.DeleteFunc(req.Form, func(f oauth.Param) bool { return slices.Contains(p.Request.Omit, f.Name) })
 		for i, f := range req.Form {
 			if to := p.Request.Rename[f.Name]; to != "" {
@@ -210,7 +221,7 @@ func (g *engine) dress(req *oauth.Request, h *holding, t terms) error {
 
 // dialect is how the provider's answers differ from RFC 6749 §5.
 func (g *engine) dialect(t terms) oauth.Dialect {
-	p := t.provider
+	p := t.provider()
 	if p == nil {
 		return oauth.Dialect{}
 	}
