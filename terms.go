@@ -2,6 +2,7 @@ package evergrant
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/url"
 	"slices"
@@ -150,6 +151,10 @@ func (g *engine) request(h *holding, t terms, secret oauth.Secret) (*oauth.Reque
 		return nil, err
 	}
 	req, err := oauth.RefreshRequest(t.id.TokenURL, oauth.NewSecret(h.file.RefreshToken()), auth)
+	var unusable *oauth.SendError
+	if errors.As(err, &unusable) {
+		return nil, classifySend(err).failure()
+	}
 	if err != nil {
 		return nil, &Error{Class: ErrMisconfigured, Rule: "request", Says: "the token request cannot be built: " + err.Error(), Do: "check --token-url and --client-id", Err: err}
 	}

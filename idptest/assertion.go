@@ -23,7 +23,7 @@ func (s *Server) assertionLocked(q *request, p *plan) *reply {
 	q.entry.ClientID = clientID
 	c := s.client(clientID)
 	if clientID == "" || len(s.config.Clients) > 0 && c == nil {
-		return badClientID.reply()
+		return badClientID().reply()
 	}
 	if c != nil && !verifies(c.PublicKey, signed, signature) {
 		return mustError("bad-assertion").reply()
@@ -92,7 +92,7 @@ func (s *Server) exchangeLocked(q *request, p *plan) *reply {
 	spec := GrantSpec{ClientID: clientID, Scope: q.get("scope"), Host: q.r.Host}
 	if a := s.access[subject]; a != nil {
 		if _, alive := s.aliveLocked(a); !alive {
-			return deadGrant.reply()
+			return deadGrant().reply()
 		}
 		spec.Subject = a.grant.user.Name
 	}

@@ -213,7 +213,7 @@ func WriteHelp(w io.Writer) error {
 		fmt.Fprintf(t, "  %s\t%s\n", h.Name, h.Doc)
 	}
 	fmt.Fprint(t, "\nFaults (join with +)\n")
-	for _, f := range allFaults {
+	for _, f := range allFaults() {
 		name := f.Name
 		if f.Arg != "" {
 			name += "=" + strings.ToUpper(f.Arg)

@@ -27,12 +27,10 @@ func ErrorNames() []string {
 	return out
 }
 
-var (
-	busyGrant   = mustError("busy")
-	deadGrant   = mustError("dead")
-	badSecret   = mustError("invalid_client")
-	badClientID = mustError("invalid_client_id")
-)
+func busyGrant() ErrorRow   { return mustError("busy") }
+func deadGrant() ErrorRow   { return mustError("dead") }
+func badSecret() ErrorRow   { return mustError("invalid_client") }
+func badClientID() ErrorRow { return mustError("invalid_client_id") }
 
 var errorTable = []ErrorRow{
 	{"busy", "invalid_grant", "token request is already being processed", 400, "busy"},

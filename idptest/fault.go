@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -38,7 +39,7 @@ const (
 // FaultTable lists every fault once. Those of group After spoil whatever the
 // token logic answers; shapes and hostile answers change successes only.
 func FaultTable() []FaultRow {
-	return slices.Concat(transportFaults, statusFaults(), redirectFaults(), shapeFaults, expiresFaults, refreshTokenFaults, hostileFaults)
+	return slices.Concat(transportFaults(), statusFaults(), redirectFaults(), shapeFaults(), expiresFaults(), refreshTokenFaults(), hostileFaults())
 }
 
 // FaultNames lists the names of FaultTable's rows, of the given groups or all.
@@ -97,7 +98,7 @@ func (f Fault) addTo(p *plan) error {
 }
 
 func addFault(p *plan, name, arg string) error {
-	for _, row := range allFaults {
+	for _, row := range allFaults() {
 		if row.Name != name {
 			continue
 		}
@@ -157,24 +158,26 @@ func gone(c cut) func(*request) *reply {
 	return func(*request) *reply { return &reply{cut: c} }
 }
 
-var transportFaults = []FaultRow{
-	{"delay-before", Shape, "duration", "waits before processing", delay(func(p *plan) *time.Duration { return &p.delayBefore })},
-	{"delay-after", Shape, "duration", "waits between processing and answer", delay(func(p *plan) *time.Duration { return &p.delayAfter })},
-	{"drop-before", Before, "", "closes the connection without processing", instead(gone(cutAll))},
-	{"reset-before", Before, "", "resets the connection without processing", instead(gone(cutReset))},
-	{"hang-before", Before, "", "neither processes nor answers until the client leaves", instead(gone(cutHang))},
-	{"error", Before, "name", "refuses with a row of ErrorTable", refuseWith},
-	{"lost", After, "", "processes, then closes the connection before any byte of the answer", cutting(cutAll)},
-	{"lost-reset", After, "", "processes, then resets the connection", cutting(cutReset)},
-	{"hang-after", After, "", "processes, then never answers", cutting(cutHang)},
-	{"lost-headers", After, "", "closes in the middle of the headers", cutting(cutHeaders)},
-	{"cut-body", After, "", "closes in the middle of the body, short of its Content-Length", cutting(cutBody)},
-	{"cut-chunk", After, "", "closes inside a chunk of a chunked body", cutting(cutChunk)},
-	{"cut-gzip", After, "", "a gzip body that ends early, with a Content-Length that agrees", cutting(cutGzip)},
-	{"short-length", After, "", "half of the body, with a Content-Length that agrees", cutting(cutLength)},
-	{"interim", Shape, "", "some 103 answers before the final one", shape(func(_ *request, a *reply) { a.interim = 3 })},
-	{"gzip", Shape, "", "an honest gzip body, asked for or not", shape(func(_ *request, a *reply) { a.gzip = true })},
-	{"chunked", Shape, "", "a body without Content-Length", shape(func(_ *request, a *reply) { a.chunked = true })},
+func transportFaults() []FaultRow {
+	return []FaultRow{
+		{"delay-before", Shape, "duration", "waits before processing", delay(func(p *plan) *time.Duration { return &p.delayBefore })},
+		{"delay-after", Shape, "duration", "waits between processing and answer", delay(func(p *plan) *time.Duration { return &p.delayAfter })},
+		{"drop-before", Before, "", "closes the connection without processing", instead(gone(cutAll))},
+		{"reset-before", Before, "", "resets the connection without processing", instead(gone(cutReset))},
+		{"hang-before", Before, "", "neither processes nor answers until the client leaves", instead(gone(cutHang))},
+		{"error", Before, "name", "refuses with a row of ErrorTable", refuseWith},
+		{"lost", After, "", "processes, then closes the connection before any byte of the answer", cutting(cutAll)},
+		{"lost-reset", After, "", "processes, then resets the connection", cutting(cutReset)},
+		{"hang-after", After, "", "processes, then never answers", cutting(cutHang)},
+		{"lost-headers", After, "", "closes in the middle of the headers", cutting(cutHeaders)},
+		{"cut-body", After, "", "closes in the middle of the body, short of its Content-Length", cutting(cutBody)},
+		{"cut-chunk", After, "", "closes inside a chunk of a chunked body", cutting(cutChunk)},
+		{"cut-gzip", After, "", "a gzip body that ends early, with a Content-Length that agrees", cutting(cutGzip)},
+		{"short-length", After, "", "half of the body, with a Content-Length that agrees", cutting(cutLength)},
+		{"interim", Shape, "", "some 103 answers before the final one", shape(func(_ *request, a *reply) { a.interim = 3 })},
+		{"gzip", Shape, "", "an honest gzip body, asked for or not", shape(func(_ *request, a *reply) { a.gzip = true })},
+		{"chunked", Shape, "", "a body without Content-Length", shape(func(_ *request, a *reply) { a.chunked = true })},
+	}
 }
 
 func refuseWith(p *plan, arg string) error {
@@ -193,12 +196,12 @@ func statusFaults() []FaultRow {
 		{"status", Before, "code", "answers the HTTP status with an HTML page, without processing", statusBefore},
 		{"status-after", After, "code", "processes, then answers the HTTP status with an HTML page", statusAfter},
 		{"500-json", Before, "", "500 with a JSON invalid_grant body, without processing", instead(func(*request) *reply {
-			a := deadGrant.reply()
+			a := deadGrant().reply()
 			a.status = 500
 			return a
 		})},
 		{"500-json-after", After, "", "processes, then 500 with a JSON invalid_grant body", after(func(_ *request, a *reply) {
-			*a = *deadGrant.reply()
+			*a = *deadGrant().reply()
 			a.status, a.replaced = 500, true
 		})},
 		{"401-empty", Before, "", "401 without a body", instead(emptyStatus(401))},
@@ -322,4 +325,4 @@ func otherHost(host string) string {
 }
 
 // allFaults is the table, made once: the shapes are asked for on every request.
-var allFaults = FaultTable()
+var allFaults = sync.OnceValue(FaultTable)

@@ -16,10 +16,10 @@ func (s *Server) refreshLocked(q *request, p *plan) *reply {
 	}
 	t := s.refresh[q.get("refresh_token")]
 	if t == nil || t.grant.clientID != clientID || s.deadLocked(t) != "" {
-		return deadGrant.reply()
+		return deadGrant().reply()
 	}
 	if s.habits.WrongHost && t.grant.host != q.r.Host {
-		return deadGrant.reply()
+		return deadGrant().reply()
 	}
 	scope, ok := narrowed(t.grant.scope, q.get("scope"))
 	switch {
@@ -59,7 +59,7 @@ func (s *Server) replayLocked(q *request, p *plan, t *refreshToken, scope string
 		t.grant.revoke(fmt.Sprintf("reuse of refresh token generation %d by request %d", t.generation, q.entry.Seq), now)
 		q.entry.Processed = true
 	}
-	a := deadGrant.reply()
+	a := deadGrant().reply()
 	a.verdict = Reuse
 	return a
 }

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // userinfoEndpoint is OpenID's userinfo and, for Salesforce, the identity URL.
@@ -65,12 +66,14 @@ func (s *Server) limitsEndpoint(*request, *accessToken) *reply {
 	return jsonReply(200, `{"DailyApiRequests":{"Max":15000,"Remaining":14998},"DataStorageMB":{"Max":5,"Remaining":5}}`)
 }
 
-var selectFrom = regexp.MustCompile(`(?is)^\s*select\s+(.+?)\s+from\s+(\w+)(?:.*?\slimit\s+(\d+))?`)
+var selectFrom = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?is)^\s*select\s+(.+?)\s+from\s+(\w+)(?:.*?\slimit\s+(\d+))?`)
+})
 
 // queryEndpoint answers a little SOQL: SELECT columns FROM type [LIMIT n].
 // Conditions are ignored.
 func (s *Server) queryEndpoint(q *request, a *accessToken) *reply {
-	m := selectFrom.FindStringSubmatch(q.get("q"))
+	m := selectFrom().FindStringSubmatch(q.get("q"))
 	if m == nil {
 		return salesforceError("MALFORMED_QUERY", "unexpected token: query")
 	}

@@ -115,7 +115,7 @@ func (s *Server) enterFlight(q *request) (*reply, func()) {
 	}
 	if s.busyLocked(rt, t) {
 		q.entry.Verdict = Busy
-		return busyGrant.reply(), func() {}
+		return busyGrant().reply(), func() {}
 	}
 	if s.inFlight[rt] {
 		return nil, func() {} // not locked by habit; the first one clears the mark
@@ -196,20 +196,20 @@ func (s *Server) clientLocked(q *request, secretRequired bool) (string, *reply) 
 	}
 	q.entry.ClientID = id
 	if id == "" {
-		return "", badClientID.reply()
+		return "", badClientID().reply()
 	}
 	if len(s.config.Clients) == 0 {
 		if secretRequired && secret == "" {
-			return "", badSecret.reply()
+			return "", badSecret().reply()
 		}
 		return id, nil
 	}
 	c := s.client(id)
 	switch {
 	case c == nil:
-		return "", badClientID.reply()
+		return "", badClientID().reply()
 	case secret != "" && secret != c.Secret, secretRequired && secret == "":
-		return "", badSecret.reply()
+		return "", badSecret().reply()
 	}
 	return id, nil
 }

@@ -235,7 +235,7 @@ func timed(ctx context.Context, err error) error {
 		return err // a clear word that came just before the end
 	}
 	e.Err = cause
-	if errors.Is(cause, context.DeadlineExceeded) {
+	if errors.Is(cause, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) { // the caller may have named the cause
 		e.Phase = PhaseDeadline
 	}
 	return err

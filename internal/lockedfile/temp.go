@@ -139,9 +139,9 @@ func (t *Temp) Path() string { return filepath.Join(t.target.Dir, t.name) }
 // touched the inode's ctime), on xfs it forces the log up to the inode's last
 // change, which is the rename, and btrfs logs the inode's new name along with it.
 // Syncing first and renaming afterwards would need a second sync, of the directory,
-// for the same result. The other order is safe here because the name is new: a
-// crash between the two leaves a file that is torn or empty under a name that
-// carries the hash of its content, which recovery compares.
+// for the same result. The rename comes before the write, too: see write. A crash in
+// between leaves a file that is empty or torn under a name that carries the hash
+// of its content, which recovery compares.
 //
 // After an error the Temp is spoiled and can only be removed. The fsync is not
 // repeated, since Linux forgets the failed pages after reporting them once and
@@ -159,23 +159,32 @@ func (t *Temp) Fill(b []byte, name string) error {
 	return nil
 }
 
+// write renames, cuts and writes, in this order: the one write is the last step
+// before the sync, so that a process killed at any point after it has left the
+// whole of b under a name by which recovery finds it.
 func (t *Temp) write(b []byte, name string) error {
-	if _, err := t.file.WriteAt(b, 0); err != nil {
-		return err
-	}
-	if err := t.file.Truncate(int64(len(b))); err != nil {
-		return err
-	}
 	if !renamesOpenFiles {
-		// Windows: sync and close first, for its rename wants the file closed.
-		err := errors.Join(t.file.Sync(), t.file.Close())
+		// Windows: its rename wants the file closed, so the name comes last.
+		err := errors.Join(t.overwrite(b), t.file.Sync(), t.file.Close())
 		t.file = nil
 		return errors.Join(err, t.rename(name))
 	}
 	if err := t.rename(name); err != nil {
 		return err
 	}
+	if err := t.overwrite(b); err != nil {
+		return err
+	}
 	return t.file.Sync()
+}
+
+// overwrite cuts the file to the length of b and writes it at once.
+func (t *Temp) overwrite(b []byte) error {
+	if err := t.file.Truncate(int64(len(b))); err != nil {
+		return err
+	}
+	_, err := t.file.WriteAt(b, 0)
+	return err
 }
 
 func (t *Temp) rename(name string) error {
