@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/evergrant/evergrant/oauth"
@@ -59,7 +60,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok {
 		return resp, nil // the caller gets the 401; its next request has a new token
 	}
-	newer, err := t.s.Rejected(req.Context(), tok.Generation)
+	newer, err := t.s.Rejected(req.Context(), tok)
 	if err != nil || newer.AccessToken.Equal(tok.AccessToken) {
 		if body != nil {
 			body.Close()
@@ -153,5 +154,6 @@ func closeBody(req *http.Request) {
 }
 
 func loopback(host string) bool {
-	return host == "localhost" || host == "::1" || strings.HasPrefix(host, "127.")
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }

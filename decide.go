@@ -1,6 +1,7 @@
 package evergrant
 
 import (
+	"crypto/sha256"
 	"time"
 
 	"github.com/evergrant/evergrant/provider"
@@ -11,7 +12,7 @@ import (
 type ask struct {
 	kind       askKind
 	min        time.Duration // asked minimum validity; 0: none was asked
-	generation uint64        // the generation that was rejected, for askRejected
+	rejected   digest        // of the access token that was rejected, for askRejected
 	since      since         // what the caller saw before, for askRefresh
 	sinceStart bool          // what was committed after this process started is newer too
 	replay     bool          // make a last try although a reply was lost
@@ -22,17 +23,22 @@ type askKind int
 const (
 	askToken    askKind = iota // a valid access token
 	askRefresh                 // a newer access token than the one seen
-	askRejected                // a newer one, because the one of this generation was rejected
+	askRejected                // a newer one than the one that was rejected
 )
 
 // since is what an explicit refresh saw first thing: whatever is newer is
-// taken instead of refreshing again. Salt-free marks, so that it compares even
-// before a state was ever written.
+// taken instead of refreshing again.
 type since struct {
 	known           bool
 	generation      uint64
-	access, refresh string
+	access, refresh digest
 }
+
+// digest stands for a token within the process. Unlike the state's marks it
+// needs no salt, so it compares before a state was ever written.
+type digest [sha256.Size]byte
+
+func digestOf(token string) digest { return sha256.Sum256([]byte(token)) }
 
 // terms are what decisions about a grant rest on besides its state.
 type terms struct {
@@ -125,8 +131,12 @@ func decide(q ask, h *holding, t terms, now time.Time) decision {
 			return decision{do: serve, adopted: true}
 		}
 	case askRejected:
-		if h.st.Generation != q.generation && servable(ask{}, h, e, now) {
+		if digestOf(h.file.AccessToken()) != q.rejected && servable(ask{}, h, e, now) {
 			return decision{do: serve, adopted: true}
+		}
+		own := h.st.Access == h.st.mark(h.file.AccessToken()) // by a refresh of ours, not as another program wrote it
+		if received := h.st.Learned.IssuedAt; own && !received.IsZero() && now.Sub(received) < youngest {
+			return decision{do: fail, err: tooYoung()}
 		}
 	}
 	d := maySend(q, h, t, e, now)
@@ -141,6 +151,9 @@ func decide(q ask, h *holding, t terms, now time.Time) decision {
 func enough(q ask, h *holding, t terms, e expiry, now time.Time) (decision, bool) {
 	if h.file.AccessToken() == "" {
 		return decision{}, false
+	}
+	if !bearer(h.tokenType()) && (e.At.IsZero() || now.Before(e.At)) {
+		return decision{do: fail, err: needsProof(h.tokenType())}, true
 	}
 	due := t.due(h, e)
 	isDue := !due.IsZero() && !now.Before(due) || e.Issued.After(now.Add(clockSlack))
@@ -177,7 +190,7 @@ func trouble(h *holding, t terms, e expiry) *Error {
 // servable reports whether the token at hand may be handed out although it
 // should be renewed: it has not ended, and meets the minimum that was asked.
 func servable(q ask, h *holding, e expiry, now time.Time) bool {
-	if h.file.AccessToken() == "" || h.st.Learned.TokenType != "" && !bearer(h.st.Learned.TokenType) {
+	if h.file.AccessToken() == "" || !bearer(h.tokenType()) {
 		return false
 	}
 	if q.min > 0 {
@@ -186,7 +199,16 @@ func servable(q ask, h *holding, e expiry, now time.Time) bool {
 	return e.At.IsZero() || now.Before(e.At)
 }
 
-// maySend decides whether the refresh token at hand may be sent now.
+// tokenType is the access token's type; "" where nobody says.
+func (h *holding) tokenType() string {
+	if h.st.Access == h.st.mark(h.file.AccessToken()) && h.st.Learned.TokenType != "" {
+		return h.st.Learned.TokenType
+	}
+	return h.file.Text("token_type")
+}
+
+// maySend decides whether the refresh token at hand may be sent now. An
+// explicit refresh is not held back by earlier failures, only by doubts.
 func maySend(q ask, h *holding, t terms, e expiry, now time.Time) decision {
 	st := &h.st
 	rt := h.file.RefreshToken()
@@ -201,23 +223,33 @@ func maySend(q ask, h *holding, t terms, e expiry, now time.Time) decision {
 	if v := st.dead(rt, t.id); v != nil {
 		return decision{do: fail, err: v.failure()}
 	}
-	if now.Before(st.QuietUntil) {
+	if now.Before(st.QuietUntil) && st.QuietUntil.Sub(now) < max(2*t.timeout, maxQuiet) {
 		return decision{do: wait, until: st.QuietUntil, err: quiet(st.QuietUntil)}
 	}
 	if st.Doubt != nil {
 		return inDoubt(q, h, t, e, now)
 	}
-	if q.kind == askToken && now.Before(st.Last.RetryAt) && (st.Last.Outcome == Blocked || servable(ask{}, h, e, now)) {
-		return decision{do: fail, err: st.Last.failure(now)}
+	return paced(q, h, e, now)
+}
+
+// paced keeps the back-off across calls: what failed a moment ago is not tried
+// again at once for a token, only for an explicit refresh.
+func paced(q ask, h *holding, e expiry, now time.Time) decision {
+	l := h.st.Last
+	if q.kind == askRefresh || !now.Before(l.RetryAt) || l.RetryAt.Sub(now) > maxPace {
+		return decision{do: send}
 	}
-	return decision{do: send}
+	if l.Outcome == Blocked || l.Outcome == Misconfigured || servable(ask{}, h, e, now) {
+		return decision{do: fail, err: l.failure(now)}
+	}
+	return decision{do: wait, until: l.RetryAt, err: l.failure(now)}
 }
 
 // inDoubt decides whether a request whose reply was lost may be made again
 // (design §2 "In doubt").
 func inDoubt(q ask, h *holding, t terms, e expiry, now time.Time) decision {
 	d := h.st.Doubt
-	if g := t.grace(); g > 0 && now.Sub(d.Since) < g/2 {
+	if g := t.grace(); g > 0 && d.age(now) >= 0 && d.age(now) < g/2 {
 		if next := d.LastAt.Add(backoff(d.Tries-1, graceDelays)); now.Before(next) {
 			return decision{do: wait, until: next, err: d.failure(e)}
 		}
@@ -228,10 +260,10 @@ func inDoubt(q ask, h *holding, t terms, e expiry, now time.Time) decision {
 	if !last {
 		return decision{do: fail, err: d.failure(e)}
 	}
-	if now.Before(d.Deadline) { // it may still arrive there
+	if !d.arrived(now) {
 		return decision{do: wait, until: d.Deadline, err: d.failure(e)}
 	}
-	if now.Before(d.RetryAt) && !q.replay {
+	if now.Before(d.RetryAt) && d.RetryAt.Sub(now) < maxPace && !q.replay {
 		return decision{do: fail, err: d.retryLater(now)}
 	}
 	return decision{do: send, replay: true}
@@ -243,5 +275,5 @@ func (st *state) newerThan(s since, h *holding) bool {
 		return false
 	}
 	return st.Generation > s.generation && s.generation > 0 ||
-		h.file.AccessToken() != s.access || h.file.RefreshToken() != s.refresh
+		digestOf(h.file.AccessToken()) != s.access || digestOf(h.file.RefreshToken()) != s.refresh
 }

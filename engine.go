@@ -35,6 +35,13 @@ type heldAnswer struct {
 	file    *tokenfile.File
 }
 
+// readTimeout bounds a look at the store on which a token hangs that is good
+// anyway; writeTimeout bounds what must be written whoever is still waiting.
+const (
+	readTimeout  = 2 * time.Second
+	writeTimeout = 30 * time.Second
+)
+
 // outcome is what one round under the lock came to.
 type outcome struct {
 	result *Result
@@ -96,7 +103,7 @@ type glance struct {
 // last. Tokens that another program wrote count as adopted, as they will be
 // under the lock.
 func (g *engine) look(ctx context.Context) (holding, error) {
-	at := g.place.stamp()
+	at := g.place.stamp(ctx)
 	if s := g.seen.Load(); s != nil && at.known && s.at == at {
 		return s.h, nil
 	}
@@ -105,10 +112,17 @@ func (g *engine) look(ctx context.Context) (holding, error) {
 		return h, err
 	}
 	if h.st.Intent == nil {
-		g.resolve(&h)
+		g.resolve(&h, false)
 	}
 	g.seen.Store(&glance{h: h, at: at})
 	return h, nil
+}
+
+// fairShare is the time a request must be given: one that is cut off by its own
+// caller may have rotated the refresh token, so it is not begun at all. A call
+// that allows less in all gets half of it.
+func (g *engine) fairShare() time.Duration {
+	return min(10*time.Second, g.cfg.exchangeTimeout(), g.cfg.callTimeout()/2)
 }
 
 // pause waits before another round. It reports false when the call has no time
@@ -124,7 +138,7 @@ func (g *engine) pause(ctx context.Context, o outcome, n int) bool {
 			wait = 0 // inside the grace window every moment counts
 		}
 	}
-	if end, ok := ctx.Deadline(); ok && time.Now().Add(wait).After(end) {
+	if end, ok := ctx.Deadline(); ok && time.Now().Add(wait+g.fairShare()).After(end) {
 		return false
 	}
 	switch {
@@ -152,7 +166,9 @@ func (g *engine) giveUp(ctx context.Context, q ask, err *Error) (*Result, error)
 	if q.kind != askToken {
 		return nil, err
 	}
-	h, readErr := g.look(ctx)
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout) // ctx may be what ended the call
+	defer cancel()
+	h, readErr := g.look(late)
 	if readErr != nil || h.undecided() {
 		return nil, err
 	}
@@ -162,7 +178,7 @@ func (g *engine) giveUp(ctx context.Context, q ask, err *Error) (*Result, error)
 
 // fallback serves the token at hand with err as a warning, if it has not ended.
 func (g *engine) fallback(q ask, h *holding, t terms, err *Error) (*Result, error) {
-	if q.kind != askToken || h.undecided() || !servable(q, h, t.expiry(h), time.Now()) || errors.Is(err, ErrUsage) && h.st.Generation == 0 && t.expiry(h).At.IsZero() {
+	if q.kind != askToken || h.undecided() || !servable(q, h, t.expiry(h), time.Now()) {
 		return nil, err
 	}
 	r := g.result(h, t)
@@ -173,6 +189,9 @@ func (g *engine) fallback(q ask, h *holding, t terms, err *Error) (*Result, erro
 // round is one turn under the lock: recover what an earlier run left, read
 // again, decide, and send at most once.
 func (g *engine) round(ctx context.Context, q ask, secret oauth.Secret) outcome {
+	if ctx.Err() != nil {
+		return outcome{err: interrupted(context.Cause(ctx))}
+	}
 	s, err := g.place.lock(ctx)
 	if err != nil {
 		return outcome{err: asError(err)}
@@ -191,7 +210,7 @@ func (g *engine) round(ctx context.Context, q ask, secret oauth.Secret) outcome 
 	if err != nil {
 		return outcome{err: asError(err)}
 	}
-	if q.kind == askRejected && h.st.Generation == q.generation {
+	if q.kind == askRejected && digestOf(h.file.AccessToken()) == q.rejected {
 		g.learnRejection(&h, t)
 	}
 	d := decide(q, &h, t, time.Now())
@@ -208,19 +227,23 @@ func (g *engine) round(ctx context.Context, q ask, secret oauth.Secret) outcome 
 	case wait:
 		return outcome{err: d.err, until: d.until, again: true}
 	}
-	return g.exchange(ctx, s, h, t, secret, d.replay, q)
+	if end, ok := ctx.Deadline(); ok && time.Until(end) < g.fairShare() {
+		return outcome{err: noTimeLeft()}
+	}
+	return g.attempt(ctx, s, h, t, secret, d.replay, q)
 }
 
-// learnRejection notes the age at which the token at hand was rejected.
+// learnRejection notes the age at which the token at hand was rejected, for
+// grants of whose tokens nobody says how long they live. The last one counts:
+// an early rejection may have had other causes.
 func (g *engine) learnRejection(h *holding, t terms) {
-	age := ageAtRejection(t.expiry(h).Issued, time.Now())
-	if l := time.Duration(h.st.Learned.Lifetime); age > 0 && (l == 0 || age < l) {
+	if age := ageAtRejection(t.expiry(h).Issued, time.Now()); age > 0 {
 		h.st.Learned.Lifetime = seconds(age)
 	}
 }
 
-// exchange makes the journalled try and brings its outcome to the place.
-func (g *engine) exchange(ctx context.Context, s session, h holding, t terms, secret oauth.Secret, replay bool, q ask) outcome {
+// attempt makes the journalled try and brings its outcome to the place.
+func (g *engine) attempt(ctx context.Context, s session, h holding, t terms, secret oauth.Secret, replay bool, q ask) outcome {
 	req, err := g.request(&h, t, secret)
 	if err != nil {
 		return outcome{err: asError(err)}
@@ -229,11 +252,11 @@ func (g *engine) exchange(ctx context.Context, s session, h holding, t terms, se
 	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
 		deadline = end
 	}
-	x := &exchange{g: g, s: s, h: h, t: t, q: q, st: h.st, replay: replay, sent: h.file.RefreshToken()}
+	x := &attempt{g: g, secrets: req.Secrets(), dialect: g.dialect(t), s: s, h: h, t: t, q: q, st: h.st, replay: replay, sent: h.file.RefreshToken()}
 	x.st.Intent = &intent{
-		Attempt: randomHex(8), Phase: dialing, Owner: owner(), Boot: bootID(), Generation: h.st.Generation,
+		Attempt: randomHex(8), Phase: dialing, Owner: owner(), Generation: h.st.Generation,
 		Refresh: h.st.mark(x.sent), Access: h.st.mark(h.file.AccessToken()), Base: h.st.mark(string(h.file.Bytes())),
-		Started: time.Now().UTC().Round(0), Deadline: deadline.UTC().Round(0), Replay: replay, Grant: t.id,
+		Started: thisMoment(), Deadline: deadline.UTC().Round(0), Replay: replay, Grant: t.id,
 	}
 	if h.st.Grant.TokenURL == "" && g.cfg.TokenURL == "" {
 		g.emit(Identified{Grant: g.place.id(), Provider: t.id.Provider, TokenURL: t.id.TokenURL})
@@ -246,7 +269,7 @@ func (g *engine) exchange(ctx context.Context, s session, h holding, t terms, se
 	if err != nil {
 		return x.unanswered(ctx, err)
 	}
-	token, err := oauth.ParseToken(answer, g.dialect(t))
+	token, err := oauth.ParseToken(answer, x.dialect)
 	return x.answered(ctx, answer, token, err)
 }
 
@@ -285,7 +308,7 @@ func owner() string {
 // result is the token at hand.
 func (g *engine) result(h *holding, t terms) *Result {
 	e := t.expiry(h)
-	kind := firstOf(h.st.Learned.TokenType, h.file.Text("token_type"), "Bearer")
+	kind := firstOf(h.tokenType(), "Bearer")
 	return &Result{
 		Token: &Token{AccessToken: oauth.NewSecret(h.file.AccessToken()), Type: kind, Expiry: e.At, Generation: h.st.Generation},
 		due:   t.due(h, e),

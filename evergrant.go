@@ -32,6 +32,7 @@ package evergrant
 import (
 	"context"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"github.com/evergrant/evergrant/internal/tokenfile"
@@ -66,7 +67,8 @@ type Config struct {
 	// remembered; the secret is not.
 	SecretRef string
 	// ResolveSecret fetches the secret a reference names, before any lock is
-	// taken. Nil refuses references.
+	// taken. Its errors count as temporary unless they match ErrUsage. Nil
+	// refuses references.
 	ResolveSecret func(ctx context.Context, ref string) (Secret, error)
 	// AuthMethod is none, post or basic (RFC 6749 §2.3.1), or their names in
 	// RFC 8414 §2; "" means none without a secret, else the catalog's.
@@ -76,7 +78,7 @@ type Config struct {
 	// Params are added to the token request, in order, and remembered.
 	Params [][2]string
 	// Header is added to the token request. It is not remembered: it may hold
-	// secrets.
+	// secrets, and a Config that is printed shows it.
 	Header http.Header
 	// Fields maps canonical member names, such as access_token, to JSON
 	// pointers (RFC 6901) where the file has them elsewhere.
@@ -97,8 +99,9 @@ type Config struct {
 	// RescueDirs are folders for an answer that the store did not take, tried
 	// in order; nil means the user's state folder, then the temporary one.
 	RescueDirs []string
-	// OnEvent is told what happens, one event at a time, after it is durable.
-	// It must not call the Source. Nil means nobody.
+	// OnEvent is told what happens, one event at a time: what was stored after
+	// it is durable, what is about to happen (Identified, Retrying, Waiting)
+	// before. It must not call the Source. Nil means nobody.
 	OnEvent func(Event)
 }
 
@@ -128,7 +131,7 @@ type Token struct {
 	AccessToken Secret
 	Type        string    // as the provider wrote it; Bearer where it wrote nothing
 	Expiry      time.Time // UTC; zero: not known, valid until an API rejects it
-	Generation  uint64    // counts the refreshes of this grant; for Rejected
+	Generation  uint64    // counts the refreshes of this grant
 }
 
 // Change says what a refresh did with one member of the document.
@@ -160,8 +163,12 @@ type Result struct {
 // Close the Source to end what it started.
 func OpenFile(path string, cfg Config) (*Source, error) {
 	s := newSource(cfg)
+	abs, err := filepath.Abs(path) // the program may change its folder later
+	if err != nil {
+		return nil, fileError(path, "the token file "+path+" cannot be found from here", "give an absolute path", err)
+	}
 	s.engine.place = &filePlace{
-		path: path, fields: cfg.Fields, rescue: cfg.rescueDirs(),
+		path: path, abs: abs, fields: cfg.Fields, rescue: cfg.rescueDirs(),
 		warn: func(says, do string) { s.emit(Noted{Grant: path, Says: says, Do: do}) },
 	}
 	return s, s.begin()
@@ -170,7 +177,7 @@ func OpenFile(path string, cfg Config) (*Source, error) {
 // Open opens the record id of a store. See [Create] for the first record.
 func Open(store Store, id string, cfg Config) (*Source, error) {
 	s := newSource(cfg)
-	s.engine.place = &storePlace{store: store, key: id, rescueDirs: cfg.rescueDirs()}
+	s.engine.place = &storePlace{store: store, key: id, fields: cfg.Fields, rescueDirs: cfg.rescueDirs()}
 	return s, s.begin()
 }
 

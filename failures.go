@@ -2,6 +2,7 @@ package evergrant
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -27,8 +28,27 @@ func unknownLifetime() *Error {
 
 func tooShort(min, left time.Duration) *Error {
 	return &Error{Class: ErrTemporary, Rule: "lifetime-short",
-		Says: fmt.Sprintf("the provider's access tokens are valid for less than the %s asked for (%s left)", min, left.Round(time.Second)),
+		Says: fmt.Sprintf("the provider's access tokens are valid for less than the %s asked for (%s left)", span(min), span(left)),
 		Do:   "ask for less with --min-ttl"}
+}
+
+// span prints a duration without the zeros at its end.
+func span(d time.Duration) string {
+	s := d.Round(time.Second).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// tooYoung is for a token that an API rejects at once.
+func tooYoung() *Error {
+	return &Error{Class: ErrTemporary, Rule: "rejected-young",
+		Says: "an access token was rejected less than a minute after it was received, so a newer one would not help",
+		Do:   "check what the API wants: scope, audience or host; a refresh is made again in a minute"}
 }
 
 func quiet(until time.Time) *Error {
@@ -39,6 +59,17 @@ func quiet(until time.Time) *Error {
 
 func interrupted(cause error) *Error {
 	return &Error{Class: ErrTemporary, Rule: "interrupted", Says: "stopped before anything was sent", Do: "run it again", Err: cause}
+}
+
+func needsProof(tokenType string) *Error {
+	return &Error{Class: ErrMisconfigured, Outcome: Misconfigured, Rule: "token-type",
+		Says: "the access token is of type " + tokenType + ", which was not asked for; it is stored and not handed out",
+		Do:   "check the client's registration at the provider"}
+}
+
+func noTimeLeft() *Error {
+	return &Error{Class: ErrTemporary, Rule: "no-time-left", Says: "too little of the call's time was left to begin a request",
+		Do: "try again, or give it longer with --timeout"}
 }
 
 func outOfTime(last *Error, cause error) *Error {
@@ -67,8 +98,8 @@ func (v *verdict) failure() *Error {
 }
 
 func (d *doubt) failure(e expiry) *Error {
-	err := &Error{Class: ErrTemporary, Outcome: Uncertain, Rule: "in-doubt", InDoubt: d.Since,
-		Says: "the reply to a refresh was lost at " + clock(d.Since) + "; sending the refresh token again could end the grant"}
+	err := &Error{Class: ErrTemporary, Outcome: Uncertain, Rule: "in-doubt", InDoubt: d.Since.At,
+		Says: "the reply to a refresh was lost at " + clock(d.Since.At) + "; sending the refresh token again could end the grant"}
 	if e.At.IsZero() {
 		err.Do = "the access token at hand may still be good; once it is rejected, make a last try with --replay"
 	} else {
@@ -81,8 +112,8 @@ func (d *doubt) failure(e expiry) *Error {
 }
 
 func (d *doubt) retryLater(now time.Time) *Error {
-	return &Error{Class: ErrTemporary, Outcome: Uncertain, Rule: "in-doubt-wait", InDoubt: d.Since,
-		Says: fmt.Sprintf("the reply to a refresh was lost at %s, and %d tries since brought no verdict", clock(d.Since), d.Tries-1),
+	return &Error{Class: ErrTemporary, Outcome: Uncertain, Rule: "in-doubt-wait", InDoubt: d.Since.At,
+		Says: fmt.Sprintf("the reply to a refresh was lost at %s, and %d tries since brought no verdict", clock(d.Since.At), d.Tries-1),
 		Do:   "the next try is due at " + clock(d.RetryAt) + "; --replay makes it now", RetryAfter: d.RetryAt.Sub(now)}
 }
 

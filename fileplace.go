@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,21 +26,23 @@ import (
 //
 // and, while an answer is stored, the temporary file
 //
-//	.NAME.evergrant.ATTEMPT.HASH.TOKEN.tmp
+//	.NAME.evergrant.ATTEMPT.N.HASH.TOKEN.tmp
 //
-// whose name carries the attempt, a hash of its content and the fingerprint of
-// the new refresh token, so that a later run can tell a whole answer of the
-// open intent from any other leftover. The rename of the token file is the one
-// commit point.
+// whose name carries the attempt, a number that no other file of it has, a hash
+// of its content and the fingerprint of the new refresh token, so that a later
+// run can tell a whole answer of the open intent from any other leftover. The
+// rename of the token file is the one commit point.
 const (
 	sideMark   = ".evergrant"
 	tempEnd    = ".tmp"
 	answerRoom = 64 << 10 // reserved for what an answer may add to the file
 	hashBytes  = 8        // of the content's hash in a name
 
-	// foreignWrite bounds the wait for another program that is in the middle
-	// of rewriting the file, and the number of its edits that are followed.
+	// foreignWrite bounds the wait of a commit for another program that is in
+	// the middle of rewriting the file, foreignRead that of a reader, and
+	// foreignEdits the number of edits that are followed.
 	foreignWrite = 2 * time.Second
+	foreignRead  = 200 * time.Millisecond
 	foreignEdits = 20
 )
 
@@ -49,7 +52,8 @@ var phaseWord = []byte(`"phase": "` + string(dialing) + `"`)
 
 // filePlace is the place of a grant in a plain token file.
 type filePlace struct {
-	path   string
+	path   string // as given, for messages
+	abs    string
 	fields tokenfile.Fields
 	rescue []string // folders for answers that the file's own folder did not take
 	warn   func(says, do string)
@@ -65,7 +69,7 @@ func (p *filePlace) id() string { return p.path }
 // where resolves the file anew each time: a link may have been pointed
 // elsewhere since.
 func (p *filePlace) where() (filePaths, error) {
-	file, err := lockedfile.Resolve(p.path)
+	file, err := lockedfile.Resolve(p.abs)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return filePaths{}, fileError(p.path, "there is no token file "+p.path, "check the path; a first token file comes from a login", err)
@@ -78,17 +82,23 @@ func (p *filePlace) where() (filePaths, error) {
 
 // read takes the token file first and the state second. A token that was
 // renamed into place and may not be durable yet is then always seen together
-// with its open intent.
+// with its open intent. A state that this user may not read hides nothing from
+// somebody who may not write either.
 func (p *filePlace) read(context.Context) (holding, error) {
 	at, err := p.where()
 	if err != nil {
 		return holding{}, err
 	}
-	return p.readAt(at)
+	h, err := p.readAt(at)
+	if errors.Is(err, fs.ErrPermission) && errors.Is(err, ErrStorage) {
+		return p.readDocumentAt(at, newState())
+	}
+	return h, err
 }
 
+// readAt reads document and state.
 func (p *filePlace) readAt(at filePaths) (holding, error) {
-	b, written, err := readDocument(at.file)
+	h, err := p.readDocumentAt(at, state{})
 	if err != nil {
 		return holding{}, err
 	}
@@ -96,16 +106,36 @@ func (p *filePlace) readAt(at filePaths) (holding, error) {
 	if err != nil {
 		return holding{}, err
 	}
-	h, err := p.parse(b, st)
-	h.written = written
-	return h, err
+	if len(p.fields) == 0 && len(st.remembered().Fields) > 0 {
+		return p.readDocumentAt(at, st)
+	}
+	h.st = st
+	return h, nil
+}
+
+// readDocumentAt reads the document. One that is cut short may be in the middle
+// of being written in place by another program: it is looked at again.
+func (p *filePlace) readDocumentAt(at filePaths, st state) (h holding, err error) {
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		b, written, err := readDocument(at.file)
+		if err != nil {
+			return holding{}, err
+		}
+		if h, err = p.parse(b, st); err == nil {
+			h.written = written
+			return h, nil
+		}
+		if time.Since(written) > time.Minute || time.Since(began) > foreignRead {
+			return holding{}, err
+		}
+	}
 }
 
 // parse reads the document with the fields the user named, now or before.
 func (p *filePlace) parse(b []byte, st state) (holding, error) {
 	fields := p.fields
 	if len(fields) == 0 {
-		fields = st.Grant.Fields
+		fields = st.remembered().Fields
 	}
 	f, err := tokenfile.Open(b, fields)
 	if err != nil {
@@ -117,8 +147,8 @@ func (p *filePlace) parse(b []byte, st state) (holding, error) {
 
 func readDocument(path string) (b []byte, written time.Time, err error) {
 	info, err := os.Stat(path)
-	if err == nil && info.IsDir() {
-		err = errors.New("it is a directory")
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is not a regular file")
 	}
 	if err == nil {
 		b, err = os.ReadFile(path)
@@ -147,14 +177,20 @@ func readState(path, file string) (state, error) {
 			st.Grant.SecretRef = "" // a reference may run a command: only this user's own is followed
 		}
 	}
+	do := "it may hold the journal of a refresh under way; restore it, or delete it if you know that none is"
+	switch {
+	case errors.Is(err, errNewer):
+		do = "use the newer version of evergrant that wrote it"
+	case errors.Is(err, fs.ErrPermission):
+		do = "only the user who refreshes the file can; `evergrant token` works for others as long as the token is good"
+	}
 	if err != nil {
-		return state{}, storageError("state-unreadable", path, "the side file "+path+" cannot be used",
-			"it may hold the journal of a refresh under way; restore it, or delete it if you know that none is", err)
+		return state{}, storageError("state-unreadable", path, "the side file "+path+" cannot be used", do, err)
 	}
 	return st, nil
 }
 
-func (p *filePlace) stamp() stamp {
+func (p *filePlace) stamp(context.Context) stamp {
 	at, err := p.where()
 	if err != nil {
 		return stamp{}
@@ -194,9 +230,10 @@ func (p *filePlace) lock(ctx context.Context) (session, error) {
 
 // fileSession is a token file under its lock.
 type fileSession struct {
-	p  *filePlace
-	at filePaths
-	l  *lockedfile.Lock
+	p        *filePlace
+	at       filePaths
+	l        *lockedfile.Lock
+	attempts []string // whose answers are settled with the state
 }
 
 func (s *fileSession) release() { s.l.Release() }
@@ -206,31 +243,55 @@ func (s *fileSession) read(context.Context) (holding, error) { return s.p.readAt
 // pending looks for the temporary file of one of the attempts, then for a
 // rescue file.
 func (s *fileSession) pending(h holding, attempts []string) (*tokenfile.File, error) {
-	names, err := os.ReadDir(s.at.dir)
-	if err != nil {
-		return nil, storageError("folder-unreadable", s.at.dir, "the folder of "+s.p.path+" cannot be listed", "check its permissions", err)
-	}
-	prefix := filepath.Base(s.at.side) + "."
 	for _, attempt := range attempts {
-		for _, e := range names {
-			rest, ours := strings.CutPrefix(e.Name(), prefix+attempt+".")
-			if ours && strings.HasSuffix(rest, tempEnd) {
-				if f := s.whole(filepath.Join(s.at.dir, e.Name()), strings.SplitN(rest, ".", 2)[0], h.st); f != nil {
-					return f, nil
-				}
+		s.attempts = append(s.attempts, attempt)
+		temps, err := s.temps(attempt)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range temps {
+			if f := s.whole(t.path, t.hash, h.st); f != nil && f.RefreshToken() != "" && h.st.mark(f.RefreshToken()) == t.token {
+				return f, nil
 			}
 		}
-		for _, dir := range s.p.rescue {
-			found, _ := filepath.Glob(filepath.Join(dir, rescueName(s.at.file, attempt, "*")))
-			for _, path := range found {
-				hash := strings.TrimSuffix(path[strings.LastIndexByte(strings.TrimSuffix(path, ".json"), '.')+1:], ".json")
-				if f := s.whole(path, hash, h.st); f != nil {
-					return f, nil
-				}
+		for _, r := range rescued(s.p.rescue, s.at.file, attempt) {
+			if f := s.whole(r.path, r.hash, h.st); f != nil {
+				return f, nil
 			}
 		}
 	}
 	return nil, nil
+}
+
+// committed looks for the temporary file that went through the exchange: its
+// name still has the hash of what is in the token file now.
+func (s *fileSession) committed(h holding, attempt string) bool {
+	temps, _ := s.temps(attempt)
+	hash := contentHash(h.file.Bytes())
+	return slices.ContainsFunc(temps, func(t tempFile) bool {
+		return t.hash == hash && t.token == h.st.mark(h.file.RefreshToken())
+	})
+}
+
+// tempFile is a temporary file by its name.
+type tempFile struct{ path, hash, token string }
+
+// temps lists the temporary files of an attempt; "" lists all.
+func (s *fileSession) temps(attempt string) ([]tempFile, error) {
+	names, err := os.ReadDir(s.at.dir)
+	if err != nil {
+		return nil, storageError("folder-unreadable", s.at.dir, "the folder of "+s.p.path+" cannot be listed", "check its permissions", err)
+	}
+	var out []tempFile
+	prefix := filepath.Base(s.at.side) + "."
+	for _, e := range names {
+		rest, ours := strings.CutPrefix(e.Name(), prefix)
+		rest, temp := strings.CutSuffix(rest, tempEnd)
+		if parts := strings.Split(rest, "."); ours && temp && len(parts) == 4 && (attempt == "" || parts[0] == attempt) {
+			out = append(out, tempFile{path: filepath.Join(s.at.dir, e.Name()), hash: parts[2], token: parts[3]})
+		}
+	}
+	return out, nil
 }
 
 // whole reads a file that should hold a document with this hash. Anything else
@@ -259,6 +320,7 @@ func (s *fileSession) begin(_ context.Context, h holding, st *state) (try, error
 		return nil, err
 	}
 	t := &fileTry{s: s, target: target, attempt: st.Intent.Attempt, expect: h.file.Bytes()}
+	s.attempts = append(s.attempts, t.attempt)
 	if err := t.reserve(len(t.expect)); err != nil {
 		return nil, s.refused(err)
 	}
@@ -314,6 +376,9 @@ func (s *fileSession) refused(err error) error {
 // an older state may come back after a power cut: with an intent that the next
 // run resolves from the token file, so nothing is lost by it.
 func (s *fileSession) writeState(b []byte, syncDir bool) error {
+	if err := s.l.Check(); err != nil {
+		return err // the lock file was deleted: the state may be another process's by now
+	}
 	write := lockedfile.WriteReplace
 	if syncDir {
 		write = lockedfile.WriteDurable
@@ -356,24 +421,18 @@ func (s *fileSession) rescue(attempt string, next *tokenfile.File) (string, erro
 	return lockedfile.WriteElsewhere(s.p.rescue, rescueName(s.at.file, attempt, contentHash(b)), b)
 }
 
-// sweep removes temporary and rescue files: under the lock, with no intent
-// open, they belong to nobody. Failures are left to the next sweep.
+// sweep removes temporary files and the rescue files of settled attempts: under
+// the lock, with no intent open, they belong to nobody. Failures are left to
+// the next sweep.
 func (s *fileSession) sweep() {
-	names, err := os.ReadDir(s.at.dir)
-	if err != nil {
-		return
-	}
-	prefix := filepath.Base(s.at.side) + "."
-	for _, e := range names {
-		if strings.HasPrefix(e.Name(), prefix) && strings.HasSuffix(e.Name(), tempEnd) {
-			os.Remove(filepath.Join(s.at.dir, e.Name()))
-		}
+	temps, _ := s.temps("")
+	for _, t := range temps {
+		os.Remove(t.path)
 	}
 	lockedfile.RemoveStale(s.at.side)
-	for _, dir := range s.p.rescue {
-		found, _ := filepath.Glob(filepath.Join(dir, rescueName(s.at.file, "*", "*")))
-		for _, path := range found {
-			os.Remove(path)
+	for _, attempt := range s.attempts {
+		for _, r := range rescued(s.p.rescue, s.at.file, attempt) {
+			os.Remove(r.path)
 		}
 	}
 }
@@ -387,26 +446,39 @@ type fileTry struct {
 	temp    *lockedfile.Temp // reserved; nil once it is filled
 	filled  *lockedfile.Temp // holds the answer, or what came out of an exchange
 	attempt string
+	number  string // of the file that is reserved or filled
 	phaseAt int64  // offset of the phase word in the side file
 	expect  []byte // what the token file should hold when names are exchanged
 }
 
 func (t *fileTry) tempName(hash, token string) string {
-	return filepath.Base(t.s.at.side) + "." + t.attempt + "." + hash + "." + token + tempEnd
+	return strings.Join([]string{filepath.Base(t.s.at.side), t.attempt, t.number, hash, token}, ".") + tempEnd
 }
 
-// reserve makes room for the answer under a name as long as the final one,
-// so that the rename needs no room in the folder either.
+// reserve makes room for the answer under a name as long as the final one, so
+// that the rename needs no room in the folder either. The number keeps one file
+// of an attempt from ever taking the place of another.
 func (t *fileTry) reserve(size int) (err error) {
+	t.number = randomHex(3)
 	name := t.tempName(strings.Repeat("0", 2*hashBytes), strings.Repeat("0", 2*markBytes))
-	os.Remove(filepath.Join(t.s.at.dir, name)) // of a run that ended here
 	t.temp, err = t.target.Reserve(name, int64(size+answerRoom))
 	return err
 }
 
 // sending flips the phase in place. It need not be synced: it is believed only
-// within the same boot, and a page of the kernel outlives the process.
+// within the same boot, and a page of the kernel outlives the process. Nothing
+// is sent if the lock or the journal is no longer ours.
 func (t *fileTry) sending() error {
+	if err := t.s.l.Check(); err != nil {
+		return err
+	}
+	b, err := os.ReadFile(t.s.at.side)
+	if err != nil {
+		return err
+	}
+	if int64(len(b)) < t.phaseAt || !bytes.HasPrefix(b[t.phaseAt:], []byte(dialing)) || !bytes.Contains(b, []byte(t.attempt)) {
+		return errors.New("the journal beside the token file was changed by somebody else")
+	}
 	return lockedfile.Patch(t.s.at.side, t.phaseAt, []byte(sending))
 }
 
@@ -433,7 +505,7 @@ func (t *fileTry) commit(_ context.Context, cur holding, next *tokenfile.File, s
 	if err := t.fill(next, st); err != nil {
 		return err
 	}
-	if err := t.exchange(cur, next); err != nil {
+	if err := t.swap(cur, next); err != nil {
 		return err
 	}
 	if err := lockedfile.SyncDir(t.s.at.dir); err != nil {
@@ -492,8 +564,8 @@ func (t *fileTry) look(cur holding) error {
 	}
 }
 
-// exchange swaps the filled file with the token file and judges what came out.
-func (t *fileTry) exchange(cur holding, next *tokenfile.File) error {
+// swap exchanges the filled file with the token file and judges what came out.
+func (t *fileTry) swap(cur holding, next *tokenfile.File) error {
 	for {
 		exchanged, err := t.filled.Swap()
 		if err != nil || !exchanged { // not exchanged: renamed, the window of a plain rename stays
@@ -532,10 +604,27 @@ func contentHash(b []byte) string {
 	return hex.EncodeToString(sum[:hashBytes])
 }
 
-// rescueName is the name of a rescue file for an attempt on a token file. The
-// path is hashed: a folder is shared by all of a user's token files.
-func rescueName(file, attempt, hash string) string {
-	return contentHash([]byte(file)) + "." + attempt + "." + hash + ".json"
+// rescueName is the name of a rescue file for an attempt on a grant. The
+// grant's path or id is hashed: a folder is shared by all of a user's grants.
+func rescueName(grant, attempt, hash string) string {
+	return contentHash([]byte(grant)) + "." + attempt + "." + hash + rescueEnd
+}
+
+const rescueEnd = ".json"
+
+// rescued lists the rescue files of an attempt.
+func rescued(dirs []string, grant, attempt string) []tempFile {
+	var out []tempFile
+	for _, dir := range dirs {
+		names, _ := os.ReadDir(dir) // a folder that was never needed is not there
+		for _, e := range names {
+			rest, ours := strings.CutPrefix(e.Name(), contentHash([]byte(grant))+"."+attempt+".")
+			if hash, ok := strings.CutSuffix(rest, rescueEnd); ours && ok {
+				out = append(out, tempFile{path: filepath.Join(dir, e.Name()), hash: hash})
+			}
+		}
+	}
+	return out
 }
 
 // rescueFolders are the places for an answer that could not be stored where it

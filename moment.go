@@ -20,6 +20,17 @@ func thisMoment() moment {
 	return moment{At: time.Now().UTC().Round(0), Boot: bootID(), Uptime: uptime()}
 }
 
+// age is how long ago m was: by the wall clock or by the time since boot,
+// whichever says longer, so that a clock that was set back makes nothing
+// young. It is negative where the clock was set back and nothing else tells.
+func (m moment) age(now time.Time) time.Duration {
+	age := now.Sub(m.At)
+	if m.Boot != "" && m.Boot == bootID() {
+		age = max(age, uptime()-m.Uptime)
+	}
+	return age
+}
+
 // afterStart reports whether m is surely later than the start of this process.
 // Where the system tells a process's start only in ticks, a moment within the
 // starting tick counts as earlier: a refresh too many is better than one that

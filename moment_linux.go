@@ -48,5 +48,12 @@ var processStart = sync.OnceValues(func() (moment, bool) {
 	if err != nil {
 		return moment{}, false
 	}
-	return moment{Boot: bootID(), Uptime: time.Duration(n+1) * tick}, true
+	start := time.Duration(n+1) * tick
+	if begun-start > time.Second {
+		start = begun // an exec keeps the start of what was there before, perhaps a shell that ran for hours
+	}
+	return moment{Boot: bootID(), Uptime: start}, true
 })
+
+// begun is when this program, as opposed to its process, started.
+var begun = uptime()

@@ -21,7 +21,7 @@ type place interface {
 	lock(ctx context.Context) (session, error)
 	// stamp is a cheap fingerprint that differs when another program changed
 	// what is there.
-	stamp() stamp
+	stamp(ctx context.Context) stamp
 }
 
 // stamp compares by ==. The zero stamp stands for what cannot be told.
@@ -45,7 +45,7 @@ type holding struct {
 	written time.Time // when the document was last written, for lifetimes without a time base
 }
 
-// open reports whether an intent is open and the document is unlike what the
+// undecided reports whether an intent is open and the document is unlike what the
 // intent started from: the new token may not be durable yet, so a reader
 // without the lock must not hand it out.
 func (h *holding) undecided() bool {
@@ -59,6 +59,9 @@ type session interface {
 	// pending finds the answer of one of these attempts that was written but
 	// not put in its place; nil if there is none.
 	pending(h holding, attempts []string) (*tokenfile.File, error)
+	// committed reports whether the document is what this attempt wrote: its
+	// process ended after the commit and before it could say so.
+	committed(h holding, attempt string) bool
 	// begin makes the intent in st durable, after making sure that the answer
 	// can be stored. If it fails nothing must be sent.
 	begin(ctx context.Context, h holding, st *state) (try, error)

@@ -23,6 +23,7 @@ import (
 
 func TestP1OneRefreshPerGeneration(t *testing.T) {
 	const callers = 64
+	var rejected *evergrant.Token
 	for name, ask := range map[string]func(*evergrant.Source) (*evergrant.Token, error){
 		"refresh": func(s *evergrant.Source) (*evergrant.Token, error) {
 			r, err := s.Refresh(context.Background(), evergrant.RefreshOptions{SinceStart: true})
@@ -31,8 +32,10 @@ func TestP1OneRefreshPerGeneration(t *testing.T) {
 			}
 			return r.Token, nil
 		},
-		"token":    func(s *evergrant.Source) (*evergrant.Token, error) { return s.Token(context.Background()) },
-		"rejected": func(s *evergrant.Source) (*evergrant.Token, error) { return s.Rejected(context.Background(), 1) },
+		"token": func(s *evergrant.Source) (*evergrant.Token, error) { return s.Token(context.Background()) },
+		"rejected": func(s *evergrant.Source) (*evergrant.Token, error) {
+			return s.Rejected(context.Background(), rejected)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, idptest.Config{Habits: idptest.Habits{Rotation: true}})
@@ -41,6 +44,7 @@ func TestP1OneRefreshPerGeneration(t *testing.T) {
 			for i := range sources {
 				sources[i] = b.open()
 			}
+			rejected = &evergrant.Token{AccessToken: evergrant.NewSecret(b.grant.AccessToken)}
 			b.idp.HoldUntilReleased()
 			tokens := make([]string, callers)
 			var asking, done sync.WaitGroup
@@ -70,8 +74,7 @@ func TestP1OneRefreshPerGeneration(t *testing.T) {
 	}
 }
 
-// TestP1NoRereadNoRefresh: a waiter that gets the lock after a refresh adopts
-// its result even if nothing but the file tells of it.
+// TestP1OneFlightInProcess: goroutines that share a Source share its request.
 func TestP1OneFlightInProcess(t *testing.T) {
 	b := newBed(t, idptest.Config{Habits: idptest.Habits{Rotation: true}})
 	b.age(3 * time.Hour)

@@ -14,17 +14,18 @@ import (
 // answer was rolled forward.
 func (g *engine) recover(ctx context.Context, s session, h *holding) (bool, error) {
 	st := &h.st
+	committed := st.Intent != nil && s.committed(*h, st.Intent.Attempt)
 	open := st.Intent != nil || st.Doubt != nil
 	if open {
 		answer, attempt, err := g.lostAnswer(s, h)
 		if err != nil {
 			return false, err
 		}
-		if answer != nil && !isLogin(*h, answer.RefreshToken()) {
+		if answer != nil && !committed && !isLogin(*h, answer.RefreshToken()) {
 			return true, g.rollForward(ctx, s, h, answer, attempt)
 		}
 	}
-	changed := g.resolve(h)
+	changed := g.resolve(h, committed)
 	if !changed || !open {
 		return false, nil // adopting alone is not worth a write: the next one carries it
 	}
@@ -58,11 +59,12 @@ func (g *engine) lostAnswer(s session, h *holding) (*tokenfile.File, string, err
 func (g *engine) rollForward(ctx context.Context, s session, h *holding, answer *tokenfile.File, attempt string) error {
 	st := h.st
 	if st.Intent == nil { // its request is in doubt
-		st.Intent = &intent{Attempt: attempt, Phase: sending, Refresh: st.Doubt.Refresh, Access: st.Doubt.Access, Owner: owner(), Boot: bootID(), Started: st.Doubt.Since, Deadline: st.Doubt.Deadline}
+		st.Intent = &intent{Attempt: attempt, Phase: sending, Refresh: st.Doubt.Refresh, Access: st.Doubt.Access, Owner: owner(), Started: st.Doubt.Since, Deadline: st.Doubt.Deadline}
 	}
 	in := *st.Intent
 	in.Phase = sending
 	st.Intent = &in
+	g.held = &heldAnswer{attempt: attempt, file: answer} // until it is back in its place
 	cur := *h
 	for edits := 0; ; edits++ {
 		next := answer
@@ -73,6 +75,7 @@ func (g *engine) rollForward(ctx context.Context, s session, h *holding, answer 
 			}
 		}
 		stored := st
+		stored.Grant = st.remembered()
 		rotated := next.RefreshToken() != cur.file.RefreshToken()
 		stored.renew(next.AccessToken(), next.RefreshToken(), thisMoment())
 		stored.forgetTimes()
@@ -93,7 +96,7 @@ func (g *engine) rollForward(ctx context.Context, s session, h *holding, answer 
 				continue
 			}
 			*h = cur
-			g.resolve(h)
+			g.resolve(h, false)
 			return s.settle(ctx, *h, &h.st)
 		}
 		if err != nil {
@@ -105,26 +108,26 @@ func (g *engine) rollForward(ctx context.Context, s session, h *holding, answer 
 	}
 }
 
-// resolve decides what the document says about the open intent and doubt. It
-// reports whether the state changed.
-func (g *engine) resolve(h *holding) bool {
+// resolve decides what the document says about the open intent and doubt.
+// committed tells that the document is what the intent's try wrote. It reports
+// whether the state changed.
+func (g *engine) resolve(h *holding, committed bool) bool {
 	st := &h.st
 	access, refresh := h.file.AccessToken(), h.file.RefreshToken()
-	switch st.standing(refresh) {
-	case newcomer: // stored by a try that ended before it could say so, or a login
-		st.adopt(access, refresh, thisMoment())
+	if committed {
+		st.Grant = st.remembered()
+	}
+	switch stand := st.standing(refresh); {
+	case stand == newcomer, // stored by a try that ended before it could say so, or a login
+		stand == current && (committed || g.renewed(h)):
+		st.adopt(access, refresh, h.written)
 		return true
-	case current:
-		if g.renewed(h) {
-			st.adopt(access, refresh, thisMoment())
-			return true
-		}
 	}
 	in := st.Intent
 	if in == nil {
 		return false
 	}
-	if in.Phase == dialing && in.Boot != "" && in.Boot == bootID() {
+	if in.Phase == dialing && in.Started.Boot != "" && in.Started.Boot == bootID() {
 		st.clearIntent()
 	} else {
 		st.doubtIntent("the process that sent it ended before the reply was stored")
@@ -132,24 +135,17 @@ func (g *engine) resolve(h *holding) bool {
 	return true
 }
 
-// renewed reports whether the document has another access token for the same
-// refresh token: a refresh without rotation was stored. Where the grant is
-// known to rotate that proves nothing about a request in doubt.
+// renewed reports whether another access token stands beside the same refresh
+// token: another program refreshed a grant that does not rotate. As long as a
+// request is open or in doubt that proves nothing, unless the grant is known
+// not to rotate: then no request can have spent the refresh token.
 func (g *engine) renewed(h *holding) bool {
 	st := &h.st
 	fp := st.mark(h.file.AccessToken())
-	before := st.Access
-	switch {
-	case st.Intent != nil:
-		before = st.Intent.Access
-	case st.Doubt != nil:
-		before = st.Doubt.Access
+	if st.Intent != nil || st.Doubt != nil {
+		return fp != "" && fp != st.sentWith() && st.Learned.Rotates != nil && !*st.Learned.Rotates
 	}
-	if fp == "" || fp == before {
-		return false
-	}
-	open := st.Intent != nil || st.Doubt != nil
-	return !open || st.Learned.Rotates == nil || !*st.Learned.Rotates
+	return fp != "" && fp != st.Access
 }
 
 // answered are the members that a rescued document gets from its answer; the

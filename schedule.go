@@ -17,6 +17,9 @@ const (
 	lateMargin   = 30 * time.Second          // the margin where a refresh kills the old access token
 	maxLifetime  = 10 * 365 * 24 * time.Hour // longer claims are a provider's way to say "long"
 	clockSlack   = 5 * time.Minute           // a token received later than now by more than this: the clock was set back
+	youngest     = time.Minute               // a token rejected before this age is not renewed for it
+	maxQuiet     = 5 * time.Minute           // a longer silence than this was made by a clock that has been set back
+	maxPace      = 3 * time.Hour             // likewise for waits between tries
 	probeBlocked = 15 * time.Minute          // how slowly a blocked grant is tried again
 )
 
@@ -89,7 +92,7 @@ func fallbackExpiry(issued time.Time, access string, src lifetimeSources) (time.
 	if src.provider != nil {
 		lifetime, from = src.provider.AccessLifetime(), "provider"
 	}
-	if src.learned > 0 && (lifetime == 0 || src.learned < lifetime) {
+	if lifetime == 0 {
 		lifetime, from = src.learned, "learned"
 	}
 	if src.session > 0 {

@@ -3,6 +3,8 @@ package evergrant
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,7 +76,7 @@ func (s *Source) see() (since, error) {
 	if err != nil {
 		return since{}, err
 	}
-	seen := since{known: true, generation: h.st.Generation, access: h.file.AccessToken(), refresh: h.file.RefreshToken()}
+	seen := since{known: true, generation: h.st.Generation, access: digestOf(h.file.AccessToken()), refresh: digestOf(h.file.RefreshToken())}
 	if h.undecided() {
 		seen.generation++ // what is there will be adopted as the next one: it is not news later
 	}
@@ -90,13 +92,19 @@ func (s *Source) emit(e Event) {
 }
 
 // Token returns a valid access token, from memory as long as it is good, else
-// refreshed. Where refreshing fails and the token at hand has not ended, it
-// returns that one: the failure goes to OnEvent and comes back as an error
-// once the token is really out. ctx bounds how long this caller waits, not the
-// refresh.
+// refreshed. Where refreshing fails, or takes long, and the token at hand has
+// not ended, it returns that one: the failure goes to OnEvent and comes back as
+// an error once the token is really out. ctx bounds how long this caller waits,
+// not the refresh.
 func (s *Source) Token(ctx context.Context) (*Token, error) {
-	if h := s.hot.Load(); h != nil && monotonic() < h.until {
+	h := s.hot.Load()
+	if h != nil && monotonic() < h.until {
 		return h.token, nil
+	}
+	if h != nil && h.good(0) { // renewing ahead of time must not hold up callers
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, patience)
+		defer cancel()
 	}
 	r, err := s.valid(ctx, 0)
 	if err != nil {
@@ -104,6 +112,9 @@ func (s *Source) Token(ctx context.Context) (*Token, error) {
 	}
 	return r.Token, nil
 }
+
+// patience is how long Token waits for a refresh while it has a good token.
+const patience = 2 * time.Second
 
 // TokenFor returns an access token that is valid for at least min from now. A
 // minimum that cannot be met is an error that matches ErrTemporary. With min 0
@@ -116,30 +127,56 @@ func (s *Source) valid(ctx context.Context, min time.Duration) (*Result, error) 
 	if h := s.hot.Load(); h != nil && s.stillGood(h, min) {
 		return &Result{Token: h.token}, nil
 	}
-	return s.do(ctx, ask{min: min})
+	r, err := s.do(ctx, ask{min: min})
+	if err != nil {
+		return s.atHand(min, err)
+	}
+	return r, nil
+}
+
+// atHand serves the token in memory although a flight failed or takes too long,
+// as long as it has not ended.
+func (s *Source) atHand(min time.Duration, err error) (*Result, error) {
+	h := s.hot.Load()
+	var e *Error
+	if h == nil || !h.good(min) || !errors.As(err, &e) || errors.Is(err, ErrClosed) {
+		return nil, err
+	}
+	return &Result{Token: h.token, Warning: e}, nil
+}
+
+// good reports whether the token has not ended by the wall clock. One of
+// unknown lifetime is good for no minimum.
+func (h *snapshot) good(min time.Duration) bool {
+	if h.token.Expiry.IsZero() {
+		return min == 0
+	}
+	return time.Until(h.token.Expiry.Round(0)) > min // Round drops the monotonic reading: this is wall time
 }
 
 // stillGood looks at the wall clock and, by its cheap stamp, at the store, and
 // gives the snapshot another while.
 func (s *Source) stillGood(h *snapshot, min time.Duration) bool {
-	left := time.Until(h.token.Expiry.Round(0)) // Round drops the monotonic reading: this is wall time
-	if h.token.Expiry.IsZero() {
-		if min > 0 {
-			return false
-		}
-		left = recheck
-	}
-	if left <= max(min, 0) || min == 0 && h.isDue() || s.engine.place.stamp() != h.at {
+	if !h.good(min) || min == 0 && h.isDue() {
 		return false
 	}
-	s.hot.CompareAndSwap(h, &snapshot{token: h.token, due: h.due, at: h.at, until: monotonic() + clampWait(left)})
+	if at := s.engine.place.stamp(s.base); at.known && at != h.at { // a store that does not answer takes no good token away
+		return false
+	}
+	s.hot.CompareAndSwap(h, &snapshot{token: h.token, due: h.due, at: h.at, until: monotonic() + h.wait()})
 	return true
+}
+
+// wait is how long the fast path may serve without another look.
+func (h *snapshot) wait() time.Duration {
+	if h.token.Expiry.IsZero() {
+		return recheck
+	}
+	return max(0, min(time.Until(h.token.Expiry.Round(0)), recheck))
 }
 
 // isDue reports whether the token should be renewed by now.
 func (h *snapshot) isDue() bool { return !h.due.IsZero() && !time.Now().Before(h.due) }
-
-func clampWait(left time.Duration) time.Duration { return max(0, min(left, recheck)) }
 
 // RefreshOptions shape an explicit refresh. The zero value refreshes unless
 // another process did since the call began.
@@ -167,11 +204,12 @@ func (s *Source) Refresh(ctx context.Context, o RefreshOptions) (*Result, error)
 	return s.do(ctx, ask{kind: askRefresh, since: seen, sinceStart: o.SinceStart, replay: o.Replay})
 }
 
-// Rejected reports that an API rejected the access token of a generation
-// (Token.Generation) as invalid, and returns a newer one. However many callers
-// report it, there is at most one refresh per generation.
-func (s *Source) Rejected(ctx context.Context, generation uint64) (*Token, error) {
-	r, err := s.do(ctx, ask{kind: askRejected, generation: generation})
+// Rejected reports that an API rejected an access token as invalid, and returns
+// a newer one. However many callers report a token, there is at most one
+// refresh for it; a token that was received less than a minute ago is not
+// renewed, because its age cannot be the reason.
+func (s *Source) Rejected(ctx context.Context, t *Token) (*Token, error) {
+	r, err := s.do(ctx, ask{kind: askRejected, rejected: digestOf(t.AccessToken.Reveal())})
 	if err != nil {
 		return nil, err
 	}
@@ -189,6 +227,11 @@ func (s *Source) do(ctx context.Context, q ask) (*Result, error) {
 	case <-f.done:
 		return f.result, f.err
 	case <-ctx.Done():
+		select {
+		case <-f.done:
+			return f.result, f.err
+		default:
+		}
 		return nil, &Error{Class: ErrTemporary, Rule: "caller-gone", Says: "stopped waiting for the refresh, which goes on", Do: "ask again", Err: context.Cause(ctx)}
 	}
 }
@@ -222,10 +265,10 @@ func (s *Source) fly(q ask, f *flight) {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-ctx.Done():
-		f.err = interrupted(context.Cause(ctx))
+		f.result, f.err = s.engine.giveUp(ctx, q, interrupted(context.Cause(ctx)))
 		return
 	}
-	at := s.engine.place.stamp()
+	at := s.engine.place.stamp(ctx)
 	f.result, f.err = s.engine.run(ctx, q)
 	if f.err == nil {
 		s.remember(f.result, at)
@@ -250,15 +293,21 @@ func (s *Source) warn(r *Result) {
 // so that what another program writes meanwhile is seen at the next look; a
 // run that wrote takes the one look more.
 func (s *Source) remember(r *Result, at stamp) {
-	wait := recheck
-	if !r.Token.Expiry.IsZero() {
-		wait = clampWait(time.Until(r.Token.Expiry.Round(0)))
-	}
 	if r.Outcome == Fresh {
-		at = s.engine.place.stamp()
+		at = s.engine.place.stamp(s.base)
 	}
-	s.hot.Store(&snapshot{token: r.Token, due: r.due, at: at, until: monotonic() + wait})
+	h := &snapshot{token: r.Token, due: r.due, at: at}
+	h.until = monotonic() + h.wait()
+	s.hot.Store(h)
 }
+
+// Format keeps what the source holds out of every fmt verb: it names the grant.
+func (s *Source) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "evergrant.Source(%s)", s.engine.place.id())
+}
+
+// LogValue keeps it out of structured logs too.
+func (s *Source) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(s)) }
 
 // Close ends the source: what was not sent yet is not sent, and a request that
 // left is waited for and its answer stored. Close returns when all is done.

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -122,12 +123,12 @@ type intent struct {
 	Attempt    string
 	Phase      phase
 	Owner      string
-	Boot       string
+	Sent       moment // when it was begun
 	Generation uint64
 	Refresh    string
 	Access     string
 	Base       string // fingerprint of the document the try started from
-	Started    time.Time
+	Started    moment
 	Deadline   time.Time
 	Replay     bool
 	Grant      identity // what it is sent with: a first try has no success to remember it from
@@ -138,7 +139,6 @@ func (in *intent) members() []member {
 		{"attempt", &in.Attempt},
 		{"phase", (*string)(&in.Phase)},
 		{"owner", &in.Owner},
-		{"boot", &in.Boot},
 		{"generation", &in.Generation},
 		{"refresh", &in.Refresh},
 		{"access", &in.Access},
@@ -166,7 +166,7 @@ type doubt struct {
 	Attempts []string // every try without a verdict, oldest first
 	Refresh  string
 	Access   string
-	Since    time.Time // when the first of them was sent
+	Since    moment    // when the first of them was sent
 	Deadline time.Time // until then one of them may still arrive
 	Tries    int
 	LastAt   time.Time // when the last of them was sent
@@ -265,12 +265,18 @@ func newState() state {
 	return state{Version: stateVersion, Salt: randomHex(16)}
 }
 
+// errNewer: a later version of this program wrote the state.
+var errNewer = errors.New("it was written by a newer version")
+
 // decodeState reads a stored state. Unreadable bytes are an error: they may
 // hide an intent, and a grant with a forgotten intent can be lost.
 func decodeState(b []byte) (state, error) {
 	var st state
 	if err := decodeObject(b, &st); err != nil {
 		return state{}, fmt.Errorf("reading the state: %w", err)
+	}
+	if st.Version > stateVersion {
+		return state{}, fmt.Errorf("reading the state: %w", errNewer)
 	}
 	if st.Version != stateVersion {
 		return state{}, fmt.Errorf("reading the state: version %d is not the version %d this program knows", st.Version, stateVersion)
@@ -328,13 +334,16 @@ func (st *state) replace(old, now string) {
 }
 
 // adopt takes the tokens found in the document as the grant's newest, whoever
-// wrote them.
-func (st *state) adopt(access, refresh string, now moment) {
+// wrote them; written is when, as far as that is known. A token that was
+// replaced before is never adopted.
+func (st *state) adopt(access, refresh string, written time.Time) {
+	if written.IsZero() {
+		written = time.Now()
+	}
 	login := st.standing(refresh) == newcomer
-	now.Boot = "" // found, not committed: when it was stored is not known
-	st.renew(access, refresh, now)
+	st.renew(access, refresh, moment{At: written.UTC().Round(0)})
 	if login {
-		st.Learned.LoginAt, st.Learned.RotatedAt = now.At, now.At
+		st.Learned.LoginAt, st.Learned.RotatedAt = st.Committed.At, st.Committed.At
 	}
 	st.forgetTimes()
 }
@@ -370,6 +379,14 @@ func (st *state) sent() string {
 	return ""
 }
 
+// sentWith is the fingerprint of the access token beside it.
+func (st *state) sentWith() string {
+	if st.Intent != nil {
+		return st.Intent.Access
+	}
+	return st.Doubt.Access
+}
+
 // clearIntent ends a try that certainly did not spend the refresh token. An
 // earlier doubt stays.
 func (st *state) clearIntent() { st.Intent = nil }
@@ -390,7 +407,7 @@ func (st *state) doubtIntent(cause string) {
 	}
 	d.Attempts = append(slices.Clone(d.Attempts), in.Attempt)
 	d.Tries++
-	d.Cause, d.Grant, d.LastAt = cause, in.Grant, in.Started
+	d.Cause, d.Grant, d.LastAt = cause, in.Grant, in.Started.At
 	if in.Deadline.After(d.Deadline) {
 		d.Deadline = in.Deadline
 	}
@@ -416,7 +433,7 @@ func randomHex(n int) string {
 func (s seconds) duration() time.Duration { return time.Duration(s) }
 
 // remembered is what identifies the grant by its last success, or by a first
-// try whose outcome is not known yet.
+// try that brought none.
 func (st *state) remembered() identity {
 	switch {
 	case st.Grant.TokenURL != "":
@@ -425,6 +442,21 @@ func (st *state) remembered() identity {
 		return st.Intent.Grant
 	case st.Doubt != nil:
 		return st.Doubt.Grant
+	case st.Dead != nil:
+		return identity{TokenURL: st.Dead.TokenURL, ClientID: st.Dead.ClientID}
 	}
 	return st.Grant
+}
+
+// age is how long ago the first request in doubt was sent.
+func (d *doubt) age(now time.Time) time.Duration { return d.Since.age(now) }
+
+// arrived reports whether no request in doubt can arrive any more. A clock that
+// was set back since must not make that last for years: then the time since
+// boot decides, and after a reboot it counts as passed.
+func (d *doubt) arrived(now time.Time) bool {
+	if !now.Before(d.Deadline) || d.age(now) >= d.Deadline.Sub(d.Since.At) {
+		return true
+	}
+	return now.Before(d.Since.At.Add(-clockSlack)) && d.Since.Boot != bootID()
 }

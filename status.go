@@ -49,6 +49,7 @@ type Status struct {
 	LastAt     time.Time
 	LastSays   string
 	RetryAt    time.Time
+	SecretRef  string // reference to the client's secret, as remembered; "" if none
 
 	Problem *Error // why a refresh would not be made now; nil if it would
 }
@@ -72,6 +73,7 @@ func (s *Source) Status(ctx context.Context) (Status, error) {
 		IssuedAt: e.Issued, ExpiresAt: e.At, ExpiryFrom: e.From, RefreshAt: t.due(&h, e),
 		HasRefreshToken: h.file.RefreshToken() != "", RefreshTokenFrom: l.RotatedAt,
 		Last: h.st.Last.Outcome, LastAt: h.st.Last.At, LastSays: h.st.Last.Says, RetryAt: h.st.Last.RetryAt,
+		SecretRef: t.id.SecretRef,
 	}
 	if l.Rotates != nil {
 		st.Rotates = map[bool]string{true: "yes", false: "no"}[*l.Rotates]
@@ -81,9 +83,9 @@ func (s *Source) Status(ctx context.Context) (Status, error) {
 		st.Problem = d.err
 	}
 	if d := h.st.Doubt; d != nil {
-		st.DoubtSince = d.Since
+		st.DoubtSince = d.Since.At
 	} else if in := h.st.Intent; in != nil && in.Phase == sending && now.After(in.Deadline) {
-		st.DoubtSince = in.Started
+		st.DoubtSince = in.Started.At
 	}
 	st.State = st.judge(&h, now)
 	return st, nil

@@ -6,9 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
+	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/evergrant/evergrant/internal/lockedfile"
@@ -20,6 +19,7 @@ import (
 type storePlace struct {
 	store      Store
 	key        string
+	fields     tokenfile.Fields
 	rescueDirs []string
 }
 
@@ -33,8 +33,9 @@ func Create(ctx context.Context, store Store, id string, document []byte, cfg Co
 		return fileError(id, "the token response for "+id+" cannot be used: "+err.Error(), "it must be one JSON object with the token members once", err)
 	}
 	st := newState()
+	st.Grant.Fields = cfg.Fields
 	now := thisMoment()
-	st.adopt(f.AccessToken(), f.RefreshToken(), now)
+	st.adopt(f.AccessToken(), f.RefreshToken(), now.At)
 	if e := fileExpiry(f, now.At, lifetimeSources{session: cfg.SessionLifetime}); !e.At.IsZero() {
 		l := &st.Learned
 		l.IssuedAt, l.ExpiresAt, l.Source = e.Issued, e.At, e.From
@@ -53,7 +54,7 @@ func (p *storePlace) read(ctx context.Context) (holding, error) {
 	if err != nil {
 		return holding{}, storageError("store-read", p.key, "the grant "+p.key+" could not be read from its store", "look at the cause and try again", err)
 	}
-	h, err := decodeRecord(r)
+	h, err := p.decode(r)
 	if err != nil {
 		return holding{}, storageError("record-unreadable", p.key, "the record of "+p.key+" cannot be read", "restore it from a backup", err)
 	}
@@ -78,7 +79,7 @@ func decodeData(b []byte) (document, st []byte, err error) {
 	return rest[:n], rest[n:], nil
 }
 
-func decodeRecord(r Record) (holding, error) {
+func (p *storePlace) decode(r Record) (holding, error) {
 	document, rest, err := decodeData(r.Data)
 	if err != nil {
 		return holding{}, err
@@ -93,8 +94,17 @@ func decodeRecord(r Record) (holding, error) {
 			return holding{}, fmt.Errorf("reading the intent: %w", err)
 		}
 	}
-	f, err := tokenfile.Open(document, st.Grant.Fields)
+	st.Generation = r.Generation
+	f, err := p.parse(document, &st)
 	return holding{file: f, st: st}, err
+}
+
+// parse reads a document with the fields the user named, now or before.
+func (p *storePlace) parse(document []byte, st *state) (*tokenfile.File, error) {
+	if len(p.fields) > 0 {
+		return tokenfile.Open(document, p.fields)
+	}
+	return tokenfile.Open(document, st.remembered().Fields)
 }
 
 // record is what is stored for a document and its state. The intent stands
@@ -112,8 +122,10 @@ func (p *storePlace) record(f *tokenfile.File, st *state) Record {
 	return r
 }
 
-func (p *storePlace) stamp() stamp {
-	r, err := p.store.Get(context.Background(), p.key)
+func (p *storePlace) stamp(ctx context.Context) stamp {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	r, err := p.store.Get(ctx, p.key)
 	if err != nil {
 		return stamp{}
 	}
@@ -131,8 +143,9 @@ func (p *storePlace) lock(ctx context.Context) (session, error) {
 
 // storeSession is a record under its lock.
 type storeSession struct {
-	p      *storePlace
-	unlock func()
+	p        *storePlace
+	unlock   func()
+	attempts []string // whose answers are settled with the record
 }
 
 func (s *storeSession) release() { s.unlock() }
@@ -141,17 +154,22 @@ func (s *storeSession) read(ctx context.Context) (holding, error) { return s.p.r
 
 func (s *storeSession) pending(h holding, attempts []string) (*tokenfile.File, error) {
 	for _, attempt := range attempts {
-		for _, dir := range s.p.rescueDirs {
-			found, _ := filepath.Glob(filepath.Join(dir, rescueName(s.p.key, attempt, "*")))
-			for _, name := range found {
-				if b, _, err := readDocument(name); err == nil && strings.HasSuffix(name, "."+contentHash(b)+".json") {
-					return tokenfile.Open(b, h.st.Grant.Fields)
-				}
+		s.attempts = append(s.attempts, attempt)
+		for _, r := range rescued(s.p.rescueDirs, s.p.key, attempt) {
+			b, _, err := readDocument(r.path)
+			if err != nil || contentHash(b) != r.hash {
+				continue
+			}
+			if f, err := s.p.parse(b, &h.st); err == nil {
+				return f, nil
 			}
 		}
 	}
 	return nil, nil
 }
+
+// committed is never the case: document and intent are one record.
+func (s *storeSession) committed(holding, string) bool { return false }
 
 func (s *storeSession) rescue(attempt string, next *tokenfile.File) (string, error) {
 	b := next.Bytes()
@@ -171,12 +189,31 @@ func (s *storeSession) put(ctx context.Context, f *tokenfile.File, st *state, ge
 }
 
 func (s *storeSession) settle(ctx context.Context, h holding, st *state) error {
-	return s.note(ctx, h, st)
+	if err := s.note(ctx, h, st); err != nil {
+		return err
+	}
+	s.sweep()
+	return nil
 }
 
-func (s *storeSession) note(_ context.Context, h holding, st *state) error {
-	// The caller may be gone; what became of a request is stored all the same.
-	if err := s.put(context.Background(), h.file, st, h.st.Generation); err != nil {
+// sweep removes the rescue files of settled attempts.
+func (s *storeSession) sweep() {
+	for _, attempt := range s.attempts {
+		for _, r := range rescued(s.p.rescueDirs, s.p.key, attempt) {
+			os.Remove(r.path)
+		}
+	}
+}
+
+// late is a context for what must be written whoever is still waiting.
+func late(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+}
+
+func (s *storeSession) note(ctx context.Context, h holding, st *state) error {
+	ctx, cancel := late(ctx)
+	defer cancel()
+	if err := s.put(ctx, h.file, st, h.st.Generation); err != nil {
 		return storageError("state-unwritten", s.p.key, "the state of "+s.p.key+" could not be stored", "look at the store", err)
 	}
 	return nil
@@ -191,15 +228,22 @@ type storeTry struct {
 }
 
 func (t *storeTry) sending() error {
+	ctx, cancel := late(context.Background())
+	defer cancel()
 	t.in.Phase = sending
 	t.r.Intent = encodeObject(&t.in, false)
-	return t.s.p.store.Put(context.Background(), t.r, t.r.Generation)
+	return t.s.p.store.Put(ctx, t.r, t.r.Generation)
 }
 
-func (t *storeTry) commit(_ context.Context, cur holding, next *tokenfile.File, st *state) error {
-	err := t.s.put(context.Background(), next, st, t.h.st.Generation)
+func (t *storeTry) commit(ctx context.Context, cur holding, next *tokenfile.File, st *state) error {
+	ctx, cancel := late(ctx)
+	defer cancel()
+	err := t.s.put(ctx, next, st, t.h.st.Generation)
+	if err == nil {
+		t.s.sweep()
+	}
 	if errors.Is(err, ErrConflict) {
-		now, readErr := t.s.p.read(context.Background())
+		now, readErr := t.s.p.read(ctx)
 		if readErr != nil {
 			return readErr
 		}

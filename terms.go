@@ -265,7 +265,11 @@ func (c *Config) secret(ctx context.Context, remembered string) (oauth.Secret, e
 	}
 	s, err := c.ResolveSecret(ctx, ref)
 	if err != nil {
-		return oauth.Secret{}, &Error{Class: ErrUsage, Rule: "secret-unresolved", Says: "the client secret could not be fetched: " + err.Error(), Do: "check the reference given with --client-secret", Err: err}
+		class := ErrTemporary // a password manager that is locked, a daemon that restarts
+		if errors.Is(err, ErrUsage) {
+			class = ErrUsage
+		}
+		return oauth.Secret{}, &Error{Class: class, Rule: "secret-unresolved", Says: "the client secret could not be fetched: " + err.Error(), Do: "check the reference given with --client-secret", Err: err}
 	}
 	return s, nil
 }

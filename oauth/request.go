@@ -133,7 +133,7 @@ func (r Request) MarshalText() ([]byte, error) { return []byte(r.String()), nil 
 
 // secrets lists what a server could quote back at us: all values but the ones
 // that are the same for everybody.
-func (r *Request) secrets() []Secret {
+func (r *Request) Secrets() []Secret {
 	var list []Secret
 	for _, p := range r.Form {
 		if !openParam(p.Name) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -359,8 +360,15 @@ func errorText(value []byte) (code, description string) {
 		return clean(text(value), maxText), ""
 	case 'n', 'f':
 		return "", ""
+	case '0':
+		if n, err := strconv.ParseFloat(string(value), 64); err == nil && n == 0 {
+			return "", "" // an error code of nought is none
+		}
 	case '{':
 		members, _ := jsonMembers(value)
+		if len(members) == 0 {
+			return "", ""
+		}
 		for _, m := range members {
 			switch {
 			case m.Name == "message":
@@ -374,6 +382,9 @@ func errorText(value []byte) (code, description string) {
 		}
 		return code, description
 	case '[':
+		if strings.TrimSpace(string(value[1:len(value)-1])) == "" {
+			return "", ""
+		}
 		return "array", ""
 	}
 	return clean(string(value), maxText), ""

@@ -27,7 +27,7 @@ func newTracer(line func(string), r *Request) *tracer {
 	if line == nil {
 		return nil
 	}
-	return &tracer{line: line, start: time.Now(), secrets: r.secrets()}
+	return &tracer{line: line, start: time.Now(), secrets: r.Secrets()}
 }
 
 // close waits for a line in progress. Dialing to a second address may go on

@@ -22,23 +22,25 @@ const holdFor = 20 * time.Second
 // belongs; after them it goes into a rescue file.
 var holdDelays = []time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 400 * time.Millisecond, time.Second}
 
-// exchange is one journalled try: what it started from and where its outcome
-// goes.
-type exchange struct {
-	g      *engine
-	s      session
-	h      holding
-	t      terms
-	q      ask
-	st     state // with the intent; becomes what is stored
-	stored state // what is stored with the answer
-	try    try
-	replay bool
-	sent   string // the refresh token that was sent
+// attempt is one journalled try to refresh: what it started from and where its
+// outcome goes.
+type attempt struct {
+	g       *engine
+	s       session
+	h       holding
+	t       terms
+	q       ask
+	st      state // with the intent; becomes what is stored
+	stored  state // what is stored with the answer
+	try     try
+	replay  bool
+	sent    string // the refresh token that was sent
+	secrets []oauth.Secret
+	dialect oauth.Dialect
 }
 
 // unanswered brings a request without a whole answer to its outcome.
-func (x *exchange) unanswered(ctx context.Context, err error) outcome {
+func (x *attempt) unanswered(ctx context.Context, err error) outcome {
 	var se *oauth.SendError
 	if errors.As(err, &se) && !se.Sent && ctx.Err() != nil {
 		if err := x.unspent(ctx, finding{}); err != nil {
@@ -46,47 +48,80 @@ func (x *exchange) unanswered(ctx context.Context, err error) outcome {
 		}
 		return outcome{err: interrupted(context.Cause(ctx))}
 	}
-	return x.conclude(ctx, classifySend(err))
-}
-
-// answered brings an answer to its outcome. A usable one is stored before
-// anything in it is interpreted (P2).
-func (x *exchange) answered(ctx context.Context, a *oauth.Answer, token *oauth.TokenAnswer, parseErr error) outcome {
-	if parseErr == nil && usable(a, token) {
-		return x.store(ctx, a, token)
-	}
-	f := classifyAnswer(x.t.provider(), a, token)
-	f.Detail = oauth.Scrub(f.Detail, x.secrets()...) // servers have been seen to quote a token
-	f.Code = oauth.Scrub(f.Code, x.secrets()...)
-	if f.Outcome == Uncertain && a.Status >= 500 && x.t.neverRotates(&x.h.st) {
-		f.Outcome = Transient
-	}
-	if parseErr != nil && a.Status/100 == 2 { // it may hold the only copy of a new refresh token
-		f.Detail = parseErr.Error()
-		if p, err := lockedfile.WriteElsewhere(x.g.cfg.rescueDirs(), "answer."+x.st.Intent.Attempt+".raw", a.Body); err == nil && len(a.Body) > 0 {
-			f.Do = "the answer is kept in " + p + " for a person to look at; it holds secrets"
+	f := classifySend(err)
+	if se != nil && len(se.Partial) > 0 {
+		if o, ok := x.salvage(ctx, se); ok {
+			return o
 		}
+		x.keepRaw(&f, se.Partial)
 	}
 	return x.conclude(ctx, f)
 }
 
-// secrets are what the provider may quote.
-func (x *exchange) secrets() []oauth.Secret {
-	return []oauth.Secret{oauth.NewSecret(x.sent), oauth.NewSecret(x.h.file.AccessToken()), x.g.cfg.ClientSecret}
+// salvage stores the new refresh token of an answer that was cut off after it:
+// the provider has replaced the one that was sent, so the one that came is the
+// grant's, whatever else is missing.
+func (x *attempt) salvage(ctx context.Context, se *oauth.SendError) (outcome, bool) {
+	access, refresh := oauth.FindTokens(se.Partial, x.dialect)
+	if refresh.IsZero() || refresh.Reveal() == x.sent || se.Status < 200 || se.Status > 299 {
+		return outcome{}, false
+	}
+	token := &oauth.TokenAnswer{AccessToken: access, RefreshToken: refresh}
+	for _, m := range [][2]string{{"access_token", access.Reveal()}, {"refresh_token", refresh.Reveal()}} {
+		if b, err := json.Marshal(m[1]); err == nil && m[1] != "" {
+			token.Members = append(token.Members, oauth.Member{Name: m[0], Value: b})
+		}
+	}
+	return x.store(ctx, &oauth.Answer{Status: se.Status, Body: se.Partial, Received: time.Now()}, token), true
+}
+
+// keepRaw puts an answer that cannot be used into the rescue folder, for a
+// person: it may hold the only copy of a new refresh token.
+func (x *attempt) keepRaw(f *finding, body []byte) {
+	if len(body) == 0 {
+		return
+	}
+	if p, err := lockedfile.WriteElsewhere(x.g.cfg.rescueDirs(), "answer."+x.st.Intent.Attempt+".raw", body); err == nil {
+		f.Do = "the answer is kept in " + p + " for a person to look at; it holds secrets"
+	}
+}
+
+// answered brings an answer to its outcome. A usable one is stored before
+// anything in it is interpreted (P2).
+func (x *attempt) answered(ctx context.Context, a *oauth.Answer, token *oauth.TokenAnswer, parseErr error) outcome {
+	if parseErr == nil && usable(a, token) {
+		return x.store(ctx, a, token)
+	}
+	if token != nil { // servers have been seen to quote a token
+		token.Error, token.ErrorDescription = oauth.Scrub(token.Error, x.secrets...), oauth.Scrub(token.ErrorDescription, x.secrets...)
+	}
+	f := classifyAnswer(x.t.provider(), a, token)
+	if f.Outcome == Uncertain && a.Status >= 500 && x.t.neverRotates(&x.h.st) {
+		f.Outcome = Transient
+	}
+	if parseErr != nil && a.Status/100 == 2 {
+		f.Detail = parseErr.Error()
+		x.keepRaw(&f, a.Body)
+	} else if token != nil && !token.RefreshToken.IsZero() && token.RefreshToken.Reveal() != x.sent {
+		x.keepRaw(&f, a.Body)
+	}
+	return x.conclude(ctx, f)
 }
 
 // conclude journals an outcome that brought no token.
-func (x *exchange) conclude(ctx context.Context, f finding) outcome {
+func (x *attempt) conclude(ctx context.Context, f finding) outcome {
 	o := outcome{found: f, err: f.failure()}
 	switch f.Outcome {
 	case Uncertain:
-		since := x.st.Intent.Started
+		since := x.st.Intent.Started.At
 		x.st.doubtIntent(f.Says)
 		x.remember(f)
-		x.g.emit(InDoubt{Grant: x.g.place.id(), Since: since, Says: f.Says})
+		defer x.g.emit(InDoubt{Grant: x.g.place.id(), Since: since, Says: f.Says}) // once it is durable
 		o.again = x.t.grace() > 0
-		o.err.InDoubt = x.st.Doubt.Since
-		o.err.Do = x.st.Doubt.failure(x.t.expiry(&x.h)).Do
+		o.err.InDoubt = x.st.Doubt.Since.At
+		if o.err.Do == lostRow.Do || f.Rule != lostRow.Rule && f.Outcome == Uncertain && !strings.HasPrefix(f.Do, "the answer is kept") {
+			o.err.Do = x.st.Doubt.failure(x.t.expiry(&x.h)).Do
+		}
 	case Dead:
 		return x.ended(ctx, f)
 	case Busy, Transient:
@@ -106,13 +141,13 @@ func (x *exchange) conclude(ctx context.Context, f finding) outcome {
 
 // servesAnyway reports whether a valid token is at hand for the ask, so that
 // waiting for the provider would only cost time.
-func (x *exchange) servesAnyway() bool {
+func (x *attempt) servesAnyway() bool {
 	return x.q.kind == askToken && servable(x.q, &x.h, x.t.expiry(&x.h), time.Now())
 }
 
 // unspent clears the intent of a try that did not spend the refresh token. An
 // earlier doubt stays.
-func (x *exchange) unspent(ctx context.Context, f finding) error {
+func (x *attempt) unspent(ctx context.Context, f finding) error {
 	x.st.clearIntent()
 	x.remember(f)
 	if x.st.Doubt != nil && f.Outcome != "" {
@@ -122,7 +157,7 @@ func (x *exchange) unspent(ctx context.Context, f finding) error {
 }
 
 // remember notes the outcome for status and for back-off across calls.
-func (x *exchange) remember(f finding) {
+func (x *attempt) remember(f finding) {
 	if f.Outcome == "" {
 		return
 	}
@@ -137,11 +172,11 @@ func (x *exchange) remember(f finding) {
 
 // ended records the provider's verdict, unless the document has another
 // refresh token by now: then that one is the grant.
-func (x *exchange) ended(ctx context.Context, f finding) outcome {
+func (x *attempt) ended(ctx context.Context, f finding) outcome {
 	now, err := x.s.read(ctx)
-	if err == nil && now.file.RefreshToken() != x.sent {
+	if err == nil && isLogin(holding{file: now.file, st: x.st}, x.sent) {
 		x.st.clearIntent()
-		x.st.adopt(now.file.AccessToken(), now.file.RefreshToken(), thisMoment())
+		x.st.adopt(now.file.AccessToken(), now.file.RefreshToken(), now.written)
 		if err := x.s.settle(ctx, now, &x.st); err != nil {
 			return outcome{err: asError(err)}
 		}
@@ -153,7 +188,7 @@ func (x *exchange) ended(ctx context.Context, f finding) outcome {
 		At: time.Now().UTC().Round(0), Rule: f.Rule, Code: f.Code, Says: f.Says, Do: f.Do,
 	}
 	if x.st.Doubt != nil {
-		v.LostAt = x.st.Doubt.Since
+		v.LostAt = x.st.Doubt.Since.At
 	} else if x.st.Grant.TokenURL != x.t.id.TokenURL {
 		v.Do = "check that " + x.t.id.TokenURL + " is the host that issued the token (it never worked for this grant); else: " + f.Do
 	}
@@ -170,21 +205,24 @@ func (x *exchange) ended(ctx context.Context, f finding) outcome {
 
 // store keeps a usable answer: merged over the document as it is now, durable,
 // and only then interpreted.
-func (x *exchange) store(ctx context.Context, a *oauth.Answer, token *oauth.TokenAnswer) outcome {
+func (x *attempt) store(ctx context.Context, a *oauth.Answer, token *oauth.TokenAnswer) outcome {
 	if says := otherAccount(x.h.file, token); says != "" {
 		return x.setAside(ctx, a, says)
 	}
-	merge := tokenfile.Answer{Members: members(token), Received: a.Received, Lifetime: x.lifetime(a, token)}
+	merge := tokenfile.Answer{Members: x.members(token), Received: a.Received, Lifetime: x.lifetime(a, token)}
 	cur := x.h
 	var next *tokenfile.File
 	var changes []tokenfile.Change
 	for began, tries, edits := time.Now(), 0, 0; ; {
 		var err error
 		if next, changes, err = cur.file.Merge(merge); err == nil {
-			x.take(a, token, next)
-			err = x.try.commit(ctx, cur, next, &x.stored)
+			err = x.misplaced(token, next)
 		}
-		if err == nil {
+		if err != nil {
+			return x.unmergeable(ctx, a, err)
+		}
+		x.take(a, token, next)
+		if err = x.try.commit(ctx, cur, next, &x.stored); err == nil {
 			break
 		}
 		var moved *movedError
@@ -214,14 +252,14 @@ func (x *exchange) store(ctx context.Context, a *oauth.Answer, token *oauth.Toke
 }
 
 // lifetime is how long the access token received is valid; 0 if nobody knows.
-func (x *exchange) lifetime(a *oauth.Answer, token *oauth.TokenAnswer) time.Duration {
+func (x *attempt) lifetime(a *oauth.Answer, token *oauth.TokenAnswer) time.Duration {
 	if e := x.expiry(a, token); !e.At.IsZero() {
 		return e.At.Sub(a.Received)
 	}
 	return 0
 }
 
-func (x *exchange) expiry(a *oauth.Answer, token *oauth.TokenAnswer) expiry {
+func (x *attempt) expiry(a *oauth.Answer, token *oauth.TokenAnswer) expiry {
 	received := a.Received.UTC().Round(0)
 	switch token.ExpiresInState {
 	case oauth.ExpiresInOK:
@@ -233,7 +271,7 @@ func (x *exchange) expiry(a *oauth.Answer, token *oauth.TokenAnswer) expiry {
 }
 
 // take makes the state that goes with the answer.
-func (x *exchange) take(a *oauth.Answer, token *oauth.TokenAnswer, next *tokenfile.File) {
+func (x *attempt) take(a *oauth.Answer, token *oauth.TokenAnswer, next *tokenfile.File) {
 	st := x.st
 	now := thisMoment()
 	refresh := next.RefreshToken()
@@ -259,16 +297,14 @@ func (x *exchange) take(a *oauth.Answer, token *oauth.TokenAnswer, next *tokenfi
 
 // handOut interprets what is stored: only now may anything about the answer
 // stand in the way of using it.
-func (x *exchange) handOut(r *Result, token *oauth.TokenAnswer, h *holding) outcome {
+func (x *attempt) handOut(r *Result, token *oauth.TokenAnswer, h *holding) outcome {
 	o := outcome{result: r, found: finding{Outcome: Fresh}}
 	switch e := x.t.expiry(h); {
 	case token.AccessToken.IsZero():
 		o.err = &Error{Class: ErrTemporary, Outcome: Uncertain, Rule: "no-access-token", Do: "run it again",
 			Says: "the answer brought a new refresh token, which is stored, and no access token"}
 	case !bearer(token.TokenType):
-		o.err = &Error{Class: ErrMisconfigured, Outcome: Misconfigured, Rule: "token-type", Path: x.g.place.id(),
-			Says: "the provider sent a token of type " + token.TokenType + ", which was not asked for; it is stored and not handed out",
-			Do:   "check the client's registration at the provider"}
+		o.err = needsProof(token.TokenType)
 	case x.q.kind == askToken && x.q.min > 0 && !servable(x.q, h, e, time.Now()):
 		o.err = tooShort(x.q.min, time.Until(e.At))
 		if e.At.IsZero() {
@@ -284,7 +320,7 @@ func (x *exchange) handOut(r *Result, token *oauth.TokenAnswer, h *holding) outc
 
 // noteChanges tells what a person should know about an answer that is no
 // failure.
-func (x *exchange) noteChanges(h *holding) {
+func (x *attempt) noteChanges(h *holding) {
 	if before, now := x.h.file.Text("scope"), h.file.Text("scope"); narrower(before, now) {
 		x.g.emit(Noted{Grant: x.g.place.id(), Says: "the provider narrowed the scope from \"" + before + "\" to \"" + now + "\"", Do: "log in again if a scope is missing"})
 	}
@@ -297,7 +333,7 @@ func (x *exchange) noteChanges(h *holding) {
 // intent stays open, so that nothing is sent for this grant until the answer
 // is back in its place. It reports false where not even that worked and there
 // is time left.
-func (x *exchange) hold(next *tokenfile.File, cause error, last bool) (outcome, bool) {
+func (x *attempt) hold(next *tokenfile.File, cause error, last bool) (outcome, bool) {
 	x.g.held = &heldAnswer{attempt: x.st.Intent.Attempt, file: next}
 	p, err := x.s.rescue(x.st.Intent.Attempt, next)
 	if err != nil && !last {
@@ -312,21 +348,44 @@ func (x *exchange) hold(next *tokenfile.File, cause error, last bool) (outcome, 
 	return outcome{err: e, found: finding{Outcome: Uncertain}}, true
 }
 
+// misplaced reports that a merge left a new token out of the document: then the
+// answer must not count as stored.
+func (x *attempt) misplaced(token *oauth.TokenAnswer, next *tokenfile.File) error {
+	if !token.RefreshToken.IsZero() && next.RefreshToken() != token.RefreshToken.Reveal() ||
+		!token.AccessToken.IsZero() && next.AccessToken() != token.AccessToken.Reveal() {
+		return errors.New("the document has no place for the new token")
+	}
+	return nil
+}
+
+// unmergeable keeps an answer that does not fit the document for a person. The
+// intent becomes a doubt, so that the token that was sent is not sent lightly.
+func (x *attempt) unmergeable(ctx context.Context, a *oauth.Answer, cause error) outcome {
+	f := finding{Outcome: Uncertain, Rule: "answer-unmergeable", Says: "the new token does not fit into the document", Detail: cause.Error(), Do: "look at the document's members"}
+	x.keepRaw(&f, a.Body)
+	o := x.conclude(ctx, f)
+	o.again = false
+	o.err.Class, o.err.Do = ErrStorage, f.Do
+	return o
+}
+
 // superseded gives way to a login that another program wrote while the answer
 // was on its way: theirs is the grant now, ours is kept aside.
-func (x *exchange) superseded(ctx context.Context, now holding, next *tokenfile.File) outcome {
-	attempt := x.st.Intent.Attempt
-	x.st.adopt(now.file.AccessToken(), now.file.RefreshToken(), thisMoment())
-	x.st.Grant = x.t.id
-	h := holding{file: now.file, st: x.st, written: time.Now()}
-	if err := x.s.settle(ctx, h, &x.st); err != nil {
-		return outcome{err: asError(err)}
-	}
+func (x *attempt) superseded(ctx context.Context, now holding, next *tokenfile.File) outcome {
 	says := "somebody logged in while the refresh was under way; their token is kept"
-	if p, err := x.s.rescue(attempt, next); err == nil {
+	if p, err := lockedfile.WriteElsewhere(x.g.cfg.rescueDirs(), "aside."+x.st.Intent.Attempt+".json", next.Bytes()); err == nil {
 		says += ", the answer is in " + p
 	}
-	x.g.emit(Adopted{Grant: x.g.place.id(), Generation: x.st.Generation, Login: true})
+	st := now.st // of a store: as the login wrote it
+	st.Intent, st.Doubt = nil, nil
+	if st.standing(now.file.RefreshToken()) == newcomer {
+		st.adopt(now.file.AccessToken(), now.file.RefreshToken(), time.Now())
+	}
+	if err := x.s.settle(ctx, now, &st); err != nil {
+		return outcome{err: asError(err)}
+	}
+	h := holding{file: now.file, st: st, written: time.Now()}
+	x.g.emit(Adopted{Grant: x.g.place.id(), Generation: st.Generation, Login: true})
 	x.g.emit(Noted{Grant: x.g.place.id(), Says: says})
 	r := x.g.result(&h, x.t)
 	r.Adopted = true
@@ -334,8 +393,14 @@ func (x *exchange) superseded(ctx context.Context, now holding, next *tokenfile.
 }
 
 // setAside keeps the answer for another account out of the token file.
-func (x *exchange) setAside(ctx context.Context, a *oauth.Answer, says string) outcome {
-	p, err := lockedfile.WriteElsewhere(x.g.cfg.rescueDirs(), "aside."+x.st.Intent.Attempt+".json", a.Body)
+func (x *attempt) setAside(ctx context.Context, a *oauth.Answer, says string) outcome {
+	var p string
+	var err error
+	for began := time.Now(); ; time.Sleep(holdDelays[len(holdDelays)-1]) {
+		if p, err = lockedfile.WriteElsewhere(x.g.cfg.rescueDirs(), "aside."+x.st.Intent.Attempt+".json", a.Body); err == nil || time.Since(began) > holdFor {
+			break
+		}
+	}
 	x.st.Aside = &aside{Refresh: x.st.mark(x.sent), At: time.Now().UTC().Round(0), Path: p, Says: says}
 	x.st.Intent, x.st.Doubt = nil, nil
 	f := finding{Outcome: Blocked, Rule: "other-account", Says: says}
@@ -406,11 +471,12 @@ func narrower(before, now string) bool {
 	return false
 }
 
-// members converts the answer's members for the merge.
-func members(token *oauth.TokenAnswer) []tokenfile.Member {
+// members converts the answer's members for the merge, under their standard
+// names.
+func (x *attempt) members(token *oauth.TokenAnswer) []tokenfile.Member {
 	ms := make([]tokenfile.Member, len(token.Members))
 	for i, m := range token.Members {
-		ms[i] = tokenfile.Member{Name: m.Name, Value: m.Value}
+		ms[i] = tokenfile.Member{Name: firstOf(x.dialect.Rename[m.Name], m.Name), Value: m.Value}
 	}
 	return ms
 }
