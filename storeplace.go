@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/evergrant/evergrant/internal/lockedfile"
@@ -21,6 +22,14 @@ type storePlace struct {
 	key        string
 	fields     tokenfile.Fields
 	rescueDirs []string
+	last       atomic.Pointer[decoded]
+}
+
+// decoded is a record's Data as it was last read or written, with what it
+// holds: reading the same bytes again costs a comparison.
+type decoded struct {
+	data []byte
+	h    holding // without intent
 }
 
 // Create puts a token response, a JSON object with at least a refresh_token,
@@ -70,7 +79,7 @@ func encodeData(document []byte, st *state) []byte {
 	return append(b, encodeObject(st, false)...)
 }
 
-func decodeData(b []byte) (document, st []byte, err error) {
+func splitData(b []byte) (document, st []byte, err error) {
 	size, rest, _ := bytes.Cut(b, []byte{'\n'})
 	n, err := strconv.Atoi(string(size))
 	if err != nil || n < 0 || n > len(rest) {
@@ -80,7 +89,24 @@ func decodeData(b []byte) (document, st []byte, err error) {
 }
 
 func (p *storePlace) decode(r Record) (holding, error) {
-	document, rest, err := decodeData(r.Data)
+	h, err := p.decodeData(r.Data)
+	if err != nil {
+		return holding{}, err
+	}
+	if h.st.Generation = r.Generation; len(r.Intent) > 0 {
+		h.st.Intent = new(intent)
+		if err := decodeObject(r.Intent, h.st.Intent); err != nil {
+			return holding{}, fmt.Errorf("reading the intent: %w", err)
+		}
+	}
+	return h, nil
+}
+
+func (p *storePlace) decodeData(data []byte) (holding, error) {
+	if l := p.last.Load(); l != nil && bytes.Equal(l.data, data) {
+		return l.h, nil
+	}
+	document, rest, err := splitData(data)
 	if err != nil {
 		return holding{}, err
 	}
@@ -88,15 +114,21 @@ func (p *storePlace) decode(r Record) (holding, error) {
 	if err != nil {
 		return holding{}, err
 	}
-	if len(r.Intent) > 0 {
-		st.Intent = new(intent)
-		if err := decodeObject(r.Intent, st.Intent); err != nil {
-			return holding{}, fmt.Errorf("reading the intent: %w", err)
-		}
-	}
-	st.Generation = r.Generation
 	f, err := p.parse(document, &st)
-	return holding{file: f, st: st}, err
+	if err != nil {
+		return holding{}, err
+	}
+	h := holding{file: f, st: st}
+	p.last.Store(&decoded{data: data, h: h})
+	return h, nil
+}
+
+// encode makes a record's Data.
+func (p *storePlace) encode(f *tokenfile.File, st state) []byte {
+	st.Intent = nil
+	data := encodeData(f.Bytes(), &st)
+	p.last.Store(&decoded{data: data, h: holding{file: f, st: st}})
+	return data
 }
 
 // parse reads a document with the fields the user named, now or before.
@@ -110,11 +142,9 @@ func (p *storePlace) parse(document []byte, st *state) (*tokenfile.File, error) 
 // record is what is stored for a document and its state. The intent stands
 // apart, so that a driver can see that there is one.
 func (p *storePlace) record(f *tokenfile.File, st *state) Record {
-	plain := *st
-	plain.Intent = nil
 	r := Record{
 		ID: p.key, Generation: st.Generation, RefreshAt: st.Learned.RefreshAt,
-		Meta: map[string]string{"provider": st.Grant.Provider}, Data: encodeData(f.Bytes(), &plain),
+		Meta: map[string]string{"provider": st.Grant.Provider}, Data: p.encode(f, *st),
 	}
 	if st.Intent != nil {
 		r.Intent = encodeObject(st.Intent, false)
@@ -231,7 +261,7 @@ func (t *storeTry) sending() error {
 	ctx, cancel := late(context.Background())
 	defer cancel()
 	t.in.Phase = sending
-	t.r.Intent = encodeObject(&t.in, false)
+	t.r.Intent = encodeObject(&t.in, false) // the rest is as begin stored it
 	return t.s.p.store.Put(ctx, t.r, t.r.Generation)
 }
 
