@@ -82,7 +82,7 @@ func (x *attempt) keepRaw(f *finding, body []byte) {
 		return
 	}
 	if p, err := lockedfile.WriteElsewhere(x.g.cfg.rescueDirs(), "answer."+x.st.Intent.Attempt+".raw", body); err == nil {
-		f.Do = "the answer is kept in " + p + " for a person to look at; it holds secrets"
+		f.Kept, f.Do = p, "the answer is kept in "+p+" for a person to look at; it holds secrets"
 	}
 }
 
@@ -119,7 +119,7 @@ func (x *attempt) conclude(ctx context.Context, f finding) outcome {
 		defer x.g.emit(InDoubt{Grant: x.g.place.id(), Since: since, Says: f.Says}) // once it is durable
 		o.again = x.t.grace() > 0
 		o.err.InDoubt = x.st.Doubt.Since.At
-		if o.err.Do == lostRow.Do || f.Rule != lostRow.Rule && f.Outcome == Uncertain && !strings.HasPrefix(f.Do, "the answer is kept") {
+		if o.err.Path = f.Kept; f.Kept == "" {
 			o.err.Do = x.st.Doubt.failure(x.t.expiry(&x.h)).Do
 		}
 	case Dead:
@@ -151,7 +151,9 @@ func (x *attempt) unspent(ctx context.Context, f finding) error {
 	x.st.clearIntent()
 	x.remember(f)
 	if x.st.Doubt != nil && f.Outcome != "" {
-		x.st.Doubt.RetryAt = time.Now().UTC().Add(backoff(x.st.Last.Failed, lastTryDelays))
+		later := *x.st.Doubt // others may share it
+		later.RetryAt = time.Now().UTC().Add(backoff(x.st.Last.Failed, lastTryDelays))
+		x.st.Doubt = &later
 	}
 	return x.s.note(ctx, x.h, &x.st)
 }
@@ -227,7 +229,7 @@ func (x *attempt) store(ctx context.Context, a *oauth.Answer, token *oauth.Token
 		}
 		var moved *movedError
 		switch {
-		case errors.As(err, &moved) && isLogin(holding{file: moved.now.file, st: x.st}, next.RefreshToken()):
+		case errors.As(err, &moved) && (moved.won || isLogin(holding{file: moved.now.file, st: x.st}, next.RefreshToken())):
 			return x.superseded(ctx, moved.now, next)
 		case errors.As(err, &moved) && edits < foreignEdits:
 			edits++
@@ -339,13 +341,29 @@ func (x *attempt) hold(next *tokenfile.File, cause error, last bool) (outcome, b
 	if err != nil && !last {
 		return outcome{}, false
 	}
+	if err == nil {
+		x.tellRescue(p)
+	}
 	e := storageError("answer-held", p, "the new token could not be stored and is kept in "+p, "make room or repair the file; the next run puts it back from there", cause)
 	if err != nil {
-		e = storageError("answer-unstored", "", "the new token could not be stored anywhere", "keep this process running if you can; it holds the only copy", errors.Join(cause, err))
+		e = storageError("answer-unstored", x.g.place.id(), "the new token could not be made durable anywhere",
+			"do not restart the machine; repair the disk and run it again: a copy that a power cut would take may lie beside the file", errors.Join(cause, err))
 	}
 	e.Outcome = Uncertain
 	x.g.emit(Held{Grant: x.g.place.id(), Path: p, Says: e.Says})
 	return outcome{err: e, found: finding{Outcome: Uncertain}}, true
+}
+
+// tellRescue notes in the journal where the answer is, so that a run that looks
+// elsewhere does not take it for lost.
+func (x *attempt) tellRescue(path string) {
+	in := *x.st.Intent
+	in.Phase, in.Rescue = kept, path
+	st := x.st
+	st.Intent = &in
+	if x.s.note(context.Background(), x.h, &st) != nil {
+		x.try.mark(kept) // no room for the name; if even this fails, the open intent says sending
+	}
 }
 
 // misplaced reports that a merge left a new token out of the document: then the
@@ -372,8 +390,10 @@ func (x *attempt) unmergeable(ctx context.Context, a *oauth.Answer, cause error)
 // superseded gives way to a login that another program wrote while the answer
 // was on its way: theirs is the grant now, ours is kept aside.
 func (x *attempt) superseded(ctx context.Context, now holding, next *tokenfile.File) outcome {
-	says := "somebody logged in while the refresh was under way; their token is kept"
-	if p, err := lockedfile.WriteElsewhere(x.g.cfg.rescueDirs(), "aside."+x.st.Intent.Attempt+".json", next.Bytes()); err == nil {
+	says := "somebody else stored a newer token while the refresh was under way; theirs is kept"
+	if now.file.RefreshToken() == next.RefreshToken() {
+		// The grant does not rotate: nothing of ours is worth keeping.
+	} else if p, err := lockedfile.WriteElsewhere(x.g.cfg.rescueDirs(), "aside."+x.st.Intent.Attempt+".json", next.Bytes()); err == nil {
 		says += ", the answer is in " + p
 	}
 	st := now.st // of a store: as the login wrote it

@@ -31,6 +31,7 @@ type finding struct {
 	Detail     string // the provider's own description, cleaned
 	Says       string // what happened, in plain words
 	Do         string // the next step
+	Kept       string // the file in which an unusable answer is kept; "" if none
 	RetryAfter time.Duration
 }
 

@@ -235,6 +235,17 @@ func readMember(d *jsontext.Decoder, ref any) error {
 	return readScalar(t.Kind(), t.String(), ref)
 }
 
+// scalarKind is how a value is written.
+func scalarKind(ref any) jsontext.Kind {
+	switch ref.(type) {
+	case *bool, **bool:
+		return 't'
+	case *int, *uint64, *time.Duration, *seconds:
+		return '0'
+	}
+	return '"'
+}
+
 // readStrings reads an object or array of strings as one list.
 func readStrings(d *jsontext.Decoder, kind jsontext.Kind) ([]string, error) {
 	if err := expect(d, kind); err != nil {
@@ -255,7 +266,12 @@ func readStrings(d *jsontext.Decoder, kind jsontext.Kind) ([]string, error) {
 	}
 }
 
+// readScalar is strict: a journal that somebody edited must not be half
+// understood.
 func readScalar(kind jsontext.Kind, text string, ref any) (err error) {
+	if want := scalarKind(ref); want != kind && !(want == 't' && kind == 'f') {
+		return fmt.Errorf("is %v, not %v", kind, want)
+	}
 	switch p := ref.(type) {
 	case *string:
 		*p = text

@@ -135,7 +135,7 @@ func decide(q ask, h *holding, t terms, now time.Time) decision {
 			return decision{do: serve, adopted: true}
 		}
 		own := h.st.Access == h.st.mark(h.file.AccessToken()) // by a refresh of ours, not as another program wrote it
-		if received := h.st.Learned.IssuedAt; own && !received.IsZero() && now.Sub(received) < youngest {
+		if age := now.Sub(h.st.Learned.IssuedAt); own && !h.st.Learned.IssuedAt.IsZero() && age >= 0 && age < youngest {
 			return decision{do: fail, err: tooYoung()}
 		}
 	}

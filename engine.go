@@ -118,13 +118,6 @@ func (g *engine) look(ctx context.Context) (holding, error) {
 	return h, nil
 }
 
-// fairShare is the time a request must be given: one that is cut off by its own
-// caller may have rotated the refresh token, so it is not begun at all. A call
-// that allows less in all gets half of it.
-func (g *engine) fairShare() time.Duration {
-	return min(10*time.Second, g.cfg.exchangeTimeout(), g.cfg.callTimeout()/2)
-}
-
 // pause waits before another round. It reports false when the call has no time
 // left for it.
 func (g *engine) pause(ctx context.Context, o outcome, n int) bool {
@@ -138,7 +131,7 @@ func (g *engine) pause(ctx context.Context, o outcome, n int) bool {
 			wait = 0 // inside the grace window every moment counts
 		}
 	}
-	if end, ok := ctx.Deadline(); ok && time.Now().Add(wait+g.fairShare()).After(end) {
+	if end, ok := ctx.Deadline(); ok && time.Now().Add(wait).After(end) {
 		return false
 	}
 	switch {
@@ -202,7 +195,7 @@ func (g *engine) round(ctx context.Context, q ask, secret oauth.Secret) outcome 
 		return outcome{err: asError(err)}
 	}
 	before := h.st.Generation
-	recovered, err := g.recover(ctx, s, &h)
+	recovered, err := g.recover(ctx, s, &h, q.replay)
 	if err != nil {
 		return outcome{err: asError(err)}
 	}
@@ -227,9 +220,6 @@ func (g *engine) round(ctx context.Context, q ask, secret oauth.Secret) outcome 
 	case wait:
 		return outcome{err: d.err, until: d.until, again: true}
 	}
-	if end, ok := ctx.Deadline(); ok && time.Until(end) < g.fairShare() {
-		return outcome{err: noTimeLeft()}
-	}
 	return g.attempt(ctx, s, h, t, secret, d.replay, q)
 }
 
@@ -248,10 +238,10 @@ func (g *engine) attempt(ctx context.Context, s session, h holding, t terms, sec
 	if err != nil {
 		return outcome{err: asError(err)}
 	}
+	// A request that leaves is given its whole time, whatever is left of the
+	// call: an answer that its own caller cuts off may hold the only copy of a
+	// new refresh token.
 	deadline := time.Now().Add(t.timeout)
-	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
-		deadline = end
-	}
 	x := &attempt{g: g, secrets: req.Secrets(), dialect: g.dialect(t), s: s, h: h, t: t, q: q, st: h.st, replay: replay, sent: h.file.RefreshToken()}
 	x.st.Intent = &intent{
 		Attempt: randomHex(8), Phase: dialing, Owner: owner(), Generation: h.st.Generation,
@@ -265,7 +255,7 @@ func (g *engine) attempt(ctx context.Context, s session, h holding, t terms, sec
 		return outcome{err: asError(err)}
 	}
 	defer x.try.discard()
-	answer, err := g.send(ctx, req, deadline, x.try.sending)
+	answer, err := g.send(ctx, req, deadline, func() error { return x.try.mark(sending) })
 	if err != nil {
 		return x.unanswered(ctx, err)
 	}

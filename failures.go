@@ -51,6 +51,12 @@ func tooYoung() *Error {
 		Do:   "check what the API wants: scope, audience or host; a refresh is made again in a minute"}
 }
 
+func heldElsewhere(in *intent, grant string) *Error {
+	return &Error{Class: ErrStorage, Outcome: Uncertain, Rule: "answer-elsewhere", Path: in.Rescue,
+		Says: "the new token of " + grant + " is held in a rescue file that this run does not find" + in.where(),
+		Do:   "run it as the user and with the home folder of the run that said so; if that file is gone, make a last try with --replay"}
+}
+
 func quiet(until time.Time) *Error {
 	return &Error{Class: ErrTemporary, Rule: "quiet", Outcome: Uncertain,
 		Says: "a request whose reply was lost may still be on its way; nothing is sent before " + clock(until),
@@ -65,11 +71,6 @@ func needsProof(tokenType string) *Error {
 	return &Error{Class: ErrMisconfigured, Outcome: Misconfigured, Rule: "token-type",
 		Says: "the access token is of type " + tokenType + ", which was not asked for; it is stored and not handed out",
 		Do:   "check the client's registration at the provider"}
-}
-
-func noTimeLeft() *Error {
-	return &Error{Class: ErrTemporary, Rule: "no-time-left", Says: "too little of the call's time was left to begin a request",
-		Do: "try again, or give it longer with --timeout"}
 }
 
 func outOfTime(last *Error, cause error) *Error {

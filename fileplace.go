@@ -89,39 +89,27 @@ func (p *filePlace) read(context.Context) (holding, error) {
 	if err != nil {
 		return holding{}, err
 	}
-	h, err := p.readAt(at)
-	if errors.Is(err, fs.ErrPermission) && errors.Is(err, ErrStorage) {
-		return p.readDocumentAt(at, newState())
-	}
-	return h, err
+	return p.readAt(at, true)
 }
 
-// readAt reads document and state.
-func (p *filePlace) readAt(at filePaths) (holding, error) {
-	h, err := p.readDocumentAt(at, state{})
-	if err != nil {
-		return holding{}, err
-	}
-	st, err := readState(at.side, at.file)
-	if err != nil {
-		return holding{}, err
-	}
-	if len(p.fields) == 0 && len(st.remembered().Fields) > 0 {
-		return p.readDocumentAt(at, st)
-	}
-	h.st = st
-	return h, nil
-}
-
-// readDocumentAt reads the document. One that is cut short may be in the middle
-// of being written in place by another program: it is looked at again.
-func (p *filePlace) readDocumentAt(at filePaths, st state) (h holding, err error) {
+// readAt reads the document, then the state. A document that is cut short may
+// be in the middle of being written in place by another program: it is looked
+// at again. blind takes a state that may not be read for none.
+func (p *filePlace) readAt(at filePaths, blind bool) (holding, error) {
 	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		b, written, err := readDocument(at.file)
 		if err != nil {
 			return holding{}, err
 		}
-		if h, err = p.parse(b, st); err == nil {
+		st, err := readState(at.side, at.file)
+		if blind && errors.Is(err, fs.ErrPermission) {
+			st, err = newState(), nil
+		}
+		if err != nil {
+			return holding{}, err
+		}
+		h, err := p.parse(b, st)
+		if err == nil {
 			h.written = written
 			return h, nil
 		}
@@ -195,8 +183,15 @@ func (p *filePlace) stamp(context.Context) stamp {
 	if err != nil {
 		return stamp{}
 	}
-	return stamp{known: true, doc: stampOf(at.file), state: stampOf(at.side)}
+	doc, state := stampOf(at.file), stampOf(at.side)
+	// Within a tick of the file system's clock a second write of the same
+	// length would look the same.
+	old := time.Now().Add(-fileTick)
+	return stamp{known: doc.mod.Before(old) && state.mod.Before(old), doc: doc, state: state}
 }
+
+// fileTick is longer than the clock ticks of the usual file systems.
+const fileTick = 50 * time.Millisecond
 
 func stampOf(path string) fileStamp {
 	info, err := os.Stat(path)
@@ -230,33 +225,31 @@ func (p *filePlace) lock(ctx context.Context) (session, error) {
 
 // fileSession is a token file under its lock.
 type fileSession struct {
-	p        *filePlace
-	at       filePaths
-	l        *lockedfile.Lock
-	attempts []string // whose answers are settled with the state
+	p  *filePlace
+	at filePaths
+	l  *lockedfile.Lock
 }
 
 func (s *fileSession) release() { s.l.Release() }
 
-func (s *fileSession) read(context.Context) (holding, error) { return s.p.readAt(s.at) }
+func (s *fileSession) read(context.Context) (holding, error) { return s.p.readAt(s.at, false) }
 
 // pending looks for the temporary file of one of the attempts, then for a
 // rescue file.
 func (s *fileSession) pending(h holding, attempts []string) (*tokenfile.File, error) {
 	for _, attempt := range attempts {
-		s.attempts = append(s.attempts, attempt)
 		temps, err := s.temps(attempt)
 		if err != nil {
 			return nil, err
 		}
-		for _, t := range temps {
-			if f := s.whole(t.path, t.hash, h.st); f != nil && f.RefreshToken() != "" && h.st.mark(f.RefreshToken()) == t.token {
-				return f, nil
-			}
+		found, err := rescued(s.p.rescue, s.at.file, attempt)
+		if err != nil {
+			return nil, err
 		}
-		for _, r := range rescued(s.p.rescue, s.at.file, attempt) {
-			if f := s.whole(r.path, r.hash, h.st); f != nil {
-				return f, nil
+		for _, t := range append(temps, found...) {
+			f, err := s.whole(t, h.st)
+			if f != nil || err != nil {
+				return f, err
 			}
 		}
 	}
@@ -294,18 +287,33 @@ func (s *fileSession) temps(attempt string) ([]tempFile, error) {
 	return out, nil
 }
 
-// whole reads a file that should hold a document with this hash. Anything else
-// is a leftover.
-func (s *fileSession) whole(path, hash string, st state) *tokenfile.File {
-	b, err := os.ReadFile(path)
-	if err != nil || contentHash(b) != hash {
-		return nil
+// whole reads a file that should hold an answer; nil if it is a leftover.
+func (s *fileSession) whole(t tempFile, st state) (*tokenfile.File, error) {
+	b, err := wholeFile(t.path, t.hash)
+	if b == nil || err != nil {
+		return nil, err
 	}
 	h, err := s.p.parse(b, st)
-	if err != nil {
-		return nil
+	if err != nil || t.token != "" && st.mark(h.file.RefreshToken()) != t.token {
+		return nil, nil
 	}
-	return h.file
+	return h.file, nil
+}
+
+// wholeFile reads a file whose content should have this hash; nil if it has
+// not. A file that cannot be read now may be the only copy of an answer: that
+// is an error, so that nobody takes it for a leftover.
+func wholeFile(path, hash string) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, storageError("answer-unreadable", path, "the answer of an interrupted refresh cannot be read", "nothing was sent; look at the cause and run it again", err)
+	case contentHash(b) != hash:
+		return nil, nil
+	}
+	return b, nil
 }
 
 // begin is the preflight and the intent: first the room for the answer, then
@@ -320,7 +328,6 @@ func (s *fileSession) begin(_ context.Context, h holding, st *state) (try, error
 		return nil, err
 	}
 	t := &fileTry{s: s, target: target, attempt: st.Intent.Attempt, expect: h.file.Bytes()}
-	s.attempts = append(s.attempts, t.attempt)
 	if err := t.reserve(len(t.expect)); err != nil {
 		return nil, s.refused(err)
 	}
@@ -400,7 +407,7 @@ func (s *fileSession) settle(_ context.Context, h holding, st *state) error {
 	if err := s.writeState(encodeObject(st, true), true); err != nil {
 		return s.unsettled(err)
 	}
-	s.sweep()
+	s.sweep(st)
 	return nil
 }
 
@@ -421,20 +428,18 @@ func (s *fileSession) rescue(attempt string, next *tokenfile.File) (string, erro
 	return lockedfile.WriteElsewhere(s.p.rescue, rescueName(s.at.file, attempt, contentHash(b)), b)
 }
 
-// sweep removes temporary files and the rescue files of settled attempts: under
-// the lock, with no intent open, they belong to nobody. Failures are left to
-// the next sweep.
-func (s *fileSession) sweep() {
+// sweep removes temporary and rescue files: under the lock, with no request
+// open or in doubt, they belong to nobody. Failures are left to the next sweep.
+func (s *fileSession) sweep(st *state) {
+	if st.Intent != nil || st.Doubt != nil {
+		return
+	}
 	temps, _ := s.temps("")
-	for _, t := range temps {
+	found, _ := rescued(s.p.rescue, s.at.file, "")
+	for _, t := range append(temps, found...) {
 		os.Remove(t.path)
 	}
 	lockedfile.RemoveStale(s.at.side)
-	for _, attempt := range s.attempts {
-		for _, r := range rescued(s.p.rescue, s.at.file, attempt) {
-			os.Remove(r.path)
-		}
-	}
 }
 
 // fileTry is one try on a token file. A temporary file is filled once: its
@@ -465,10 +470,11 @@ func (t *fileTry) reserve(size int) (err error) {
 	return err
 }
 
-// sending flips the phase in place. It need not be synced: it is believed only
-// within the same boot, and a page of the kernel outlives the process. Nothing
-// is sent if the lock or the journal is no longer ours.
-func (t *fileTry) sending() error {
+// mark flips the phase in place, which needs no room on a full disk. It need
+// not be synced: it is believed only within the same boot, and a page of the
+// kernel outlives the process. Nothing is sent if the lock or the journal is no
+// longer ours.
+func (t *fileTry) mark(p phase) error {
 	if err := t.s.l.Check(); err != nil {
 		return err
 	}
@@ -476,10 +482,11 @@ func (t *fileTry) sending() error {
 	if err != nil {
 		return err
 	}
-	if int64(len(b)) < t.phaseAt || !bytes.HasPrefix(b[t.phaseAt:], []byte(dialing)) || !bytes.Contains(b, []byte(t.attempt)) {
+	if t.phaseAt == 0 || len(b) < int(t.phaseAt)+len(p) || !bytes.Contains(b, []byte(t.attempt)) ||
+		!slices.Contains(phases, phase(b[t.phaseAt:int(t.phaseAt)+len(p)])) {
 		return errors.New("the journal beside the token file was changed by somebody else")
 	}
-	return lockedfile.Patch(t.s.at.side, t.phaseAt, []byte(sending))
+	return lockedfile.Patch(t.s.at.side, t.phaseAt, []byte(p))
 }
 
 // discard frees the room. A filled file stays until its answer is known to be
@@ -516,7 +523,7 @@ func (t *fileTry) commit(_ context.Context, cur holding, next *tokenfile.File, s
 		return nil // the token is durable; an open intent is resolved from it
 	}
 	t.discard()
-	t.s.sweep()
+	t.s.sweep(st)
 	return nil
 }
 
@@ -531,7 +538,7 @@ func (t *fileTry) fill(next *tokenfile.File, st *state) error {
 	temp := t.temp
 	t.temp = nil
 	if err := temp.Fill(next.Bytes(), t.tempName(contentHash(next.Bytes()), st.Refresh)); err != nil {
-		temp.Remove() // fsync is not tried again on the same file
+		t.spoiled(temp, next.Bytes()) // fsync is not tried again on the same file
 		return err
 	}
 	t.filled = temp
@@ -539,6 +546,17 @@ func (t *fileTry) fill(next *tokenfile.File, st *state) error {
 		before.Remove()
 	}
 	return nil
+}
+
+// spoiled lets go of a file that could not be made durable. If it holds the
+// whole answer it stays: a copy that a power cut may take is better than none,
+// and recovery knows it by its hash.
+func (t *fileTry) spoiled(temp *lockedfile.Temp, want []byte) {
+	if b, err := os.ReadFile(temp.Path()); err == nil && bytes.Equal(b, want) {
+		temp.Close()
+		return
+	}
+	temp.Remove()
 }
 
 // look reads the file again and gives it back if it is not what is expected.
@@ -612,19 +630,24 @@ func rescueName(grant, attempt, hash string) string {
 
 const rescueEnd = ".json"
 
-// rescued lists the rescue files of an attempt.
-func rescued(dirs []string, grant, attempt string) []tempFile {
+// rescued lists the rescue files of an attempt, or with "" all of a grant.
+func rescued(dirs []string, grant, attempt string) ([]tempFile, error) {
 	var out []tempFile
 	for _, dir := range dirs {
-		names, _ := os.ReadDir(dir) // a folder that was never needed is not there
+		names, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) { // never needed, or another user's
+			return nil, storageError("rescue-unreadable", dir, "the folder for rescued answers cannot be listed", "nothing was sent; look at the cause and run it again", err)
+		}
 		for _, e := range names {
-			rest, ours := strings.CutPrefix(e.Name(), contentHash([]byte(grant))+"."+attempt+".")
-			if hash, ok := strings.CutSuffix(rest, rescueEnd); ours && ok {
+			rest, ours := strings.CutPrefix(e.Name(), contentHash([]byte(grant))+".")
+			rest, whole := strings.CutSuffix(rest, rescueEnd)
+			id, hash, _ := strings.Cut(rest, ".")
+			if ours && whole && (attempt == "" || attempt == id) {
 				out = append(out, tempFile{path: filepath.Join(dir, e.Name()), hash: hash})
 			}
 		}
 	}
-	return out
+	return out, nil
 }
 
 // rescueFolders are the places for an answer that could not be stored where it

@@ -25,7 +25,7 @@ func thisMoment() moment {
 // young. It is negative where the clock was set back and nothing else tells.
 func (m moment) age(now time.Time) time.Duration {
 	age := now.Sub(m.At)
-	if m.Boot != "" && m.Boot == bootID() {
+	if m.Uptime > 0 && m.Boot != "" && m.Boot == bootID() {
 		age = max(age, uptime()-m.Uptime)
 	}
 	return age

@@ -30,6 +30,7 @@ type stamp struct {
 	doc, state fileStamp
 	generation uint64
 	intent     string
+	data       digest
 }
 
 type fileStamp struct {
@@ -77,8 +78,9 @@ type session interface {
 
 // try is one journalled try under way.
 type try interface {
-	// sending marks in the journal that the request is about to leave.
-	sending() error
+	// mark turns the phase in the journal, to sending before the request
+	// leaves, to rescued when its answer is kept elsewhere.
+	mark(p phase) error
 	// commit puts next in the place of cur and makes it durable, then st. It
 	// returns a *movedError, having changed nothing that another program
 	// wrote, when the document is no longer cur.
@@ -88,6 +90,9 @@ type try interface {
 }
 
 // movedError says that the document changed under a commit.
-type movedError struct{ now holding }
+type movedError struct {
+	now holding
+	won bool // another writer stored a newer generation: it is not edited into ours
+}
 
 func (*movedError) Error() string { return "the grant was changed by another program" }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 
+	"github.com/evergrant/evergrant/internal/lockedfile"
 	"github.com/evergrant/evergrant/internal/tokenfile"
 )
 
@@ -12,18 +13,28 @@ import (
 // becomes "stored", "not sent" or a doubt; tokens that another program wrote
 // are adopted. h becomes what there is afterwards. It reports whether an
 // answer was rolled forward.
-func (g *engine) recover(ctx context.Context, s session, h *holding) (bool, error) {
+func (g *engine) recover(ctx context.Context, s session, h *holding, replay bool) (bool, error) {
 	st := &h.st
 	committed := st.Intent != nil && s.committed(*h, st.Intent.Attempt)
 	open := st.Intent != nil || st.Doubt != nil
+	var answer *tokenfile.File
 	if open {
-		answer, attempt, err := g.lostAnswer(s, h)
-		if err != nil {
+		var attempt string
+		var err error
+		if answer, attempt, err = g.lostAnswer(s, h); err != nil {
 			return false, err
 		}
 		if answer != nil && !committed && !isLogin(*h, answer.RefreshToken()) {
 			return true, g.rollForward(ctx, s, h, answer, attempt)
 		}
+		if answer != nil && !committed { // somebody logged in meanwhile: theirs is the grant
+			if _, err := lockedfile.WriteElsewhere(g.cfg.rescueDirs(), "aside."+attempt+".json", answer.Bytes()); err != nil {
+				return false, storageError("aside-unwritten", g.place.id(), "the answer of an interrupted refresh could not be put aside", "nothing was sent; make room and run it again", err)
+			}
+		}
+	}
+	if answer == nil && !replay && st.Intent != nil && st.Intent.Phase == kept && st.standing(h.file.RefreshToken()) != newcomer {
+		return false, heldElsewhere(st.Intent, g.place.id())
 	}
 	changed := g.resolve(h, committed)
 	if !changed || !open {

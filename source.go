@@ -67,6 +67,12 @@ func newSource(cfg Config) *Source {
 func (s *Source) begin() error {
 	seen, err := s.see()
 	s.first = seen
+	if h, lookErr := s.engine.look(s.base); err == nil && lookErr == nil && !h.undecided() {
+		if t, err := s.engine.terms(&h); err == nil && servable(ask{}, &h, t.expiry(&h), time.Now()) {
+			r := s.engine.result(&h, t)
+			s.hot.Store(&snapshot{token: r.Token, due: r.due, until: monotonic()}) // the first call looks for itself, and has something to fall back on
+		}
+	}
 	return err
 }
 

@@ -97,7 +97,7 @@ type learned struct {
 	ExpiresAt time.Time // zero: unknown
 	Source    string
 	RefreshAt time.Time // when a keeper should refresh next; zero: only on a report
-	Lifetime  seconds   // shortest age at which a token was reported as rejected
+	Lifetime  seconds   // age at which a token was last reported as rejected
 	Rotates   *bool     // whether the last answer brought another refresh token
 	RotatedAt time.Time // when the refresh token was received
 	LoginAt   time.Time // when a refresh token never seen before turned up
@@ -123,7 +123,6 @@ type intent struct {
 	Attempt    string
 	Phase      phase
 	Owner      string
-	Sent       moment // when it was begun
 	Generation uint64
 	Refresh    string
 	Access     string
@@ -131,6 +130,7 @@ type intent struct {
 	Started    moment
 	Deadline   time.Time
 	Replay     bool
+	Rescue     string   // the rescue file of its answer; "" if there is none, or no room to say so
 	Grant      identity // what it is sent with: a first try has no success to remember it from
 }
 
@@ -146,19 +146,31 @@ func (in *intent) members() []member {
 		{"started", &in.Started},
 		{"deadline", &in.Deadline},
 		{"replay", &in.Replay},
+		{"rescue", &in.Rescue},
 		{"grant", &in.Grant},
 	}
 }
 
-// phase tells how far a try had come when it was last heard of. Both words
-// have the same length, so that turning one into the other is a write of seven
-// bytes in place.
+// phase tells how far a try had come when it was last heard of. The words have
+// the same length, so that turning one into another is a write of seven bytes
+// in place.
 type phase string
 
 const (
 	dialing phase = "dialing" // nothing of the request has left
 	sending phase = "sending" // the provider may have the request
+	kept    phase = "rescued" // its answer is kept in a rescue file
 )
+
+var phases = []phase{dialing, sending, kept}
+
+// where names the rescue file, if the journal had room for its name.
+func (in *intent) where() string {
+	if in.Rescue == "" {
+		return ""
+	}
+	return ": " + in.Rescue
+}
 
 // doubt is a request whose outcome is unknown: it may have reached the
 // provider and no answer was kept.
@@ -343,6 +355,7 @@ func (st *state) adopt(access, refresh string, written time.Time) {
 	login := st.standing(refresh) == newcomer
 	st.renew(access, refresh, moment{At: written.UTC().Round(0)})
 	if login {
+		st.Last = lastTry{} // what held back the token before does not concern this one
 		st.Learned.LoginAt, st.Learned.RotatedAt = st.Committed.At, st.Committed.At
 	}
 	st.forgetTimes()

@@ -159,7 +159,7 @@ func (p *storePlace) stamp(ctx context.Context) stamp {
 	if err != nil {
 		return stamp{}
 	}
-	return stamp{generation: r.Generation, intent: string(r.Intent), known: true}
+	return stamp{generation: r.Generation, intent: string(r.Intent), data: digestOf(string(r.Data)), known: true}
 }
 
 func (p *storePlace) lock(ctx context.Context) (session, error) {
@@ -173,9 +173,8 @@ func (p *storePlace) lock(ctx context.Context) (session, error) {
 
 // storeSession is a record under its lock.
 type storeSession struct {
-	p        *storePlace
-	unlock   func()
-	attempts []string // whose answers are settled with the record
+	p      *storePlace
+	unlock func()
 }
 
 func (s *storeSession) release() { s.unlock() }
@@ -184,10 +183,16 @@ func (s *storeSession) read(ctx context.Context) (holding, error) { return s.p.r
 
 func (s *storeSession) pending(h holding, attempts []string) (*tokenfile.File, error) {
 	for _, attempt := range attempts {
-		s.attempts = append(s.attempts, attempt)
-		for _, r := range rescued(s.p.rescueDirs, s.p.key, attempt) {
-			b, _, err := readDocument(r.path)
-			if err != nil || contentHash(b) != r.hash {
+		found, err := rescued(s.p.rescueDirs, s.p.key, attempt)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range found {
+			b, err := wholeFile(r.path, r.hash)
+			if err != nil {
+				return nil, err
+			}
+			if b == nil {
 				continue
 			}
 			if f, err := s.p.parse(b, &h.st); err == nil {
@@ -222,16 +227,19 @@ func (s *storeSession) settle(ctx context.Context, h holding, st *state) error {
 	if err := s.note(ctx, h, st); err != nil {
 		return err
 	}
-	s.sweep()
+	s.sweep(st)
 	return nil
 }
 
-// sweep removes the rescue files of settled attempts.
-func (s *storeSession) sweep() {
-	for _, attempt := range s.attempts {
-		for _, r := range rescued(s.p.rescueDirs, s.p.key, attempt) {
-			os.Remove(r.path)
-		}
+// sweep removes rescue files: with no request open or in doubt they belong to
+// nobody.
+func (s *storeSession) sweep(st *state) {
+	if st.Intent != nil || st.Doubt != nil {
+		return
+	}
+	found, _ := rescued(s.p.rescueDirs, s.p.key, "")
+	for _, r := range found {
+		os.Remove(r.path)
 	}
 }
 
@@ -257,10 +265,10 @@ type storeTry struct {
 	in intent
 }
 
-func (t *storeTry) sending() error {
+func (t *storeTry) mark(p phase) error {
 	ctx, cancel := late(context.Background())
 	defer cancel()
-	t.in.Phase = sending
+	t.in.Phase = p
 	t.r.Intent = encodeObject(&t.in, false) // the rest is as begin stored it
 	return t.s.p.store.Put(ctx, t.r, t.r.Generation)
 }
@@ -270,7 +278,7 @@ func (t *storeTry) commit(ctx context.Context, cur holding, next *tokenfile.File
 	defer cancel()
 	err := t.s.put(ctx, next, st, t.h.st.Generation)
 	if err == nil {
-		t.s.sweep()
+		t.s.sweep(st)
 	}
 	if errors.Is(err, ErrConflict) {
 		now, readErr := t.s.p.read(ctx)
@@ -278,7 +286,7 @@ func (t *storeTry) commit(ctx context.Context, cur holding, next *tokenfile.File
 			return readErr
 		}
 		t.h = now
-		return &movedError{now: now}
+		return &movedError{now: now, won: true}
 	}
 	return err
 }

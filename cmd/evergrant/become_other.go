@@ -18,7 +18,7 @@ func become(path string, args, env []string) error {
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit):
-		return childExit(exit.ExitCode())
+		return toldExit(exit.ExitCode())
 	case err != nil:
 		return usageError{fmt.Errorf("running %s: %w", path, err), "check the command after --"}
 	}

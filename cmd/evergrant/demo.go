@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,7 +28,8 @@ func demoCommand(u *ui) *cobra.Command {
 format, and refresh it: without and with rotation, from 16 processes at once, and
 with a reply that is lost. Shows what changed in the file and what the provider's
 ledger says. Takes a few seconds and leaves nothing behind.`,
-		Args: cobra.NoArgs,
+		Example: "  evergrant demo",
+		Args:    takes(0, 0, "evergrant demo"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := newDemo(cmd.Context(), u)
 			if err != nil {
@@ -85,7 +87,7 @@ func (d *demo) play() error {
 	began := time.Now()
 	d.say("A simulated Salesforce answers at %s.", d.base)
 	d.say("token.json is as another tool wrote it (CRLF, two spaces; tokens shortened here):\n")
-	d.u.printf("%s", indent(shorten(d.file())))
+	d.printf("%s", indent(shorten(d.file())))
 	acts := []func() error{d.withoutRotation, d.withRotation, d.sixteen, d.lostReply}
 	for _, act := range acts {
 		if err := act(); err != nil {
@@ -99,8 +101,15 @@ func (d *demo) play() error {
 	if state.Revoked || !bytes.Contains(d.file(), []byte(state.RefreshToken)) {
 		return fmt.Errorf("the grant was lost: %s", state.Why)
 	}
-	d.u.printf("\nThe refresh token in the file is the one the provider accepts; the grant lives.\n")
-	d.u.printf("%.1f s, %d token requests. Nothing is left behind.\n", time.Since(began).Seconds(), len(d.idp.TokenRequests(d.grant.ID)))
+	d.printf("\nThe refresh token in the file is the one the provider accepts; the grant lives.\n")
+	requests := 0
+	for _, id := range d.idp.Grants() {
+		requests += len(d.idp.TokenRequests(id))
+	}
+	if d.u.json {
+		return d.u.value(map[string]any{"grant": "alive", "token_requests": requests, "seconds": time.Since(began).Seconds()})
+	}
+	d.printf("%.1f s, %d token requests. Nothing is left behind.\n", time.Since(began).Seconds(), requests)
 	return nil
 }
 
@@ -145,7 +154,7 @@ func (d *demo) sixteen() error {
 	return errors.Join(errs...)
 }
 
-// lostReply loses an answer after the provider rotated, inside a grace window.
+// lostReply loses an answer after the provider rotated.
 func (d *demo) lostReply() error {
 	d.title("The provider refreshes, and its reply is lost on the way")
 	d.idp.Next("lost")
@@ -169,27 +178,45 @@ func (d *demo) lostReply() error {
 
 func (d *demo) title(text string) {
 	d.step++
-	d.u.printf("\n%d. %s\n", d.step, text)
+	d.printf("\n%d. %s\n", d.step, text)
 }
 
-func (d *demo) say(format string, args ...any) { d.u.printf(format+"\n", args...) }
+// printf tells the story; with --json only the end of it is told.
+func (d *demo) printf(format string, args ...any) {
+	if !d.u.json {
+		d.u.printf(format, args...)
+	}
+}
+
+func (d *demo) say(format string, args ...any) { d.printf(format+"\n", args...) }
 
 func (d *demo) run(args ...string) error { return d.expect(exitOK, args...) }
 
 // expect runs this program and prints what a user would see.
 func (d *demo) expect(code int, args ...string) error {
-	shown := strings.ReplaceAll(strings.Join(args, " "), d.dir+string(filepath.Separator), "")
-	d.u.printf("\n  $ evergrant %s\n", shown)
+	shown := strings.ReplaceAll(commandLine(args), d.dir+string(filepath.Separator), "")
+	d.printf("\n  $ evergrant %s\n", shown)
 	c := exec.CommandContext(d.ctx, d.self, args...)
 	out, err := c.CombinedOutput()
-	d.u.printf("%s", indent(strings.ReplaceAll(string(out), d.dir+string(filepath.Separator), "")))
+	d.printf("%s", indent(strings.ReplaceAll(string(out), d.dir+string(filepath.Separator), "")))
 	if got := c.ProcessState.ExitCode(); got != code {
 		return fmt.Errorf("`evergrant %s` ended with exit code %d, not %d: %w", shown, got, code, err)
 	}
 	if code != exitOK {
-		d.u.printf("  (exit code %d)\n", code)
+		d.printf("  (exit code %d)\n", code)
 	}
 	return nil
+}
+
+// commandLine is what a person would type.
+func commandLine(args []string) string {
+	words := slices.Clone(args)
+	for i, w := range words {
+		if strings.ContainsAny(w, " $") {
+			words[i] = shellQuoted(w)
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // changing shows the lines of the file that a step changed.
@@ -199,10 +226,10 @@ func (d *demo) changing(step func() error) error {
 		return err
 	}
 	after := strings.Split(string(d.file()), "\r\n")
-	d.u.printf("\n  token.json, changed lines:\n")
+	d.printf("\n  token.json, changed lines:\n")
 	for i := range min(len(before), len(after)) {
 		if before[i] != after[i] {
-			d.u.printf("  - %s\n  + %s\n", shorten([]byte(before[i])), shorten([]byte(after[i])))
+			d.printf("  - %s\n  + %s\n", shorten([]byte(before[i])), shorten([]byte(after[i])))
 		}
 	}
 	d.ledger()
@@ -212,16 +239,16 @@ func (d *demo) changing(step func() error) error {
 // ledger shows what the provider saw since the last time.
 func (d *demo) ledger() {
 	all := d.idp.TokenRequests(d.grant.ID)
-	d.u.printf("\n  the provider's ledger:\n")
+	d.printf("\n  the provider's ledger:\n")
 	for _, e := range all[min(d.told, len(all)):] {
-		d.u.printf("    request %d: refresh token no. %d presented, %s", e.Seq, e.Generation, e.Verdict)
+		d.printf("    request %d: refresh token no. %d presented, %s", e.Seq, e.Generation, e.Verdict)
 		if e.NewGeneration > 0 {
-			d.u.printf(", leaves no. %d", e.NewGeneration)
+			d.printf(", leaves no. %d", e.NewGeneration)
 		}
 		if !e.Delivered {
-			d.u.printf(", reply lost")
+			d.printf(", reply lost")
 		}
-		d.u.printf("\n")
+		d.printf("\n")
 	}
 	d.told = len(all)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"strings"
@@ -23,7 +24,7 @@ end it and when, whether a new token could be stored, and what to change. Sends
 and writes nothing.
 
 ` + exitCodes,
-		Args: oneTarget,
+		Args: oneFile("doctor"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			src, err := t.open(cmd.Context(), args[0], nil)
 			if err != nil {
@@ -40,12 +41,13 @@ and writes nothing.
 			}
 			advice := diagnose(s, plan)
 			if u.json {
-				return u.value(map[string]any{"status": newStatusJSON(statusRow{File: args[0], Status: s}), "advice": advice})
+				return u.value(map[string]any{"status": newStatusJSON(statusRow{File: args[0], Status: s, Hurdle: cmp.Or(plan.Problem, plan.Storage)}), "advice": advice})
 			}
 			explain(u, s, plan, advice)
 			return nil
 		},
 	}
+	cmd.Example = "  evergrant doctor token.json"
 	t.identify(cmd)
 	return cmd
 }
@@ -72,19 +74,29 @@ func diagnose(s evergrant.Status, plan evergrant.Plan) []advice {
 	if s.ExpiresAt.IsZero() {
 		add(false, "nobody says how long the access token is valid, so it is renewed only when asked", "say it once with --session-lifetime")
 	}
-	for _, end := range []struct {
-		at   time.Time
-		what string
-	}{{s.IdleEnd, "if it is not used before"}, {s.AbsoluteEnd, "whatever happens"}} {
-		if left := time.Until(end.at); !end.at.IsZero() && left < 30*24*time.Hour {
-			add(left < 7*24*time.Hour, "the refresh token ends at "+local(end.at)+" "+end.what, "log in again before, or keep it in use with `evergrant watch`")
-		}
-	}
+	out = append(out, ends(s)...)
 	if s.Rotates == "yes" {
 		add(false, "the provider replaces the refresh token at each refresh: every other copy of this file is worthless after the next one", "let all programs use this one file")
 	}
-	if s.Last != "" && s.Last != evergrant.Fresh {
-		add(false, "the last try ("+brief(time.Since(s.LastAt))+" ago) came to: "+s.LastSays, "")
+	if s.Last != "" && s.Last != evergrant.Fresh && plan.Problem == nil {
+		add(false, "the last try ("+ago(s.LastAt)+") failed: "+s.LastSays, "`evergrant refresh` tries again")
+	}
+	return out
+}
+
+const day = 24 * time.Hour
+
+// ends tells of an end of the refresh token that is near.
+func ends(s evergrant.Status) []advice {
+	var out []advice
+	if s.State == evergrant.StateNeedsLogin {
+		return nil
+	}
+	if left := time.Until(s.IdleEnd); !s.IdleEnd.IsZero() && left < 7*day {
+		out = append(out, advice{left < day, "the refresh token dies at " + local(s.IdleEnd) + " unless it is used before", "refresh before, or keep it in use with `evergrant watch`"})
+	}
+	if left := time.Until(s.AbsoluteEnd); !s.AbsoluteEnd.IsZero() && left < 30*day {
+		out = append(out, advice{left < 7*day, "the refresh token dies at " + local(s.AbsoluteEnd) + ", whatever happens", "log in again before"})
 	}
 	return out
 }
@@ -102,7 +114,7 @@ func explain(u *ui, s evergrant.Status, plan evergrant.Plan, list []advice) {
 	row("provider", providerTitle(s.Provider))
 	row("token endpoint", orDash(s.TokenURL))
 	row("client id", orDash(s.ClientID))
-	row("state", string(s.State))
+	row("state", stateWords[s.State])
 	if !s.ExpiresAt.IsZero() {
 		row("access token until", until(s.ExpiresAt)+", "+expiryWords[s.ExpiryFrom])
 	}
@@ -110,6 +122,12 @@ func explain(u *ui, s evergrant.Status, plan evergrant.Plan, list []advice) {
 		row("renewed from", until(s.RefreshAt))
 	}
 	row("refresh token", refreshWords(s)+rotationWords(s.Rotates))
+	if !s.IdleEnd.IsZero() && s.State != evergrant.StateNeedsLogin {
+		row("dies if unused until", until(s.IdleEnd))
+	}
+	if !s.AbsoluteEnd.IsZero() {
+		row("dies in any case", until(s.AbsoluteEnd))
+	}
 	if !s.DoubtSince.IsZero() {
 		row("in doubt since", until(s.DoubtSince))
 	}
@@ -119,7 +137,7 @@ func explain(u *ui, s evergrant.Status, plan evergrant.Plan, list []advice) {
 	}
 	w.Flush()
 	if len(list) == 0 {
-		u.printf("\nall is well\n")
+		u.printf("\nAll is well.\n")
 		return
 	}
 	u.printf("\n")
@@ -133,6 +151,16 @@ func explain(u *ui, s evergrant.Status, plan evergrant.Plan, list []advice) {
 			u.printf("  → %s\n", printable(a.Do))
 		}
 	}
+}
+
+var stateWords = map[evergrant.State]string{
+	evergrant.StateFresh:      "fresh",
+	evergrant.StateDue:        "due: the access token is good and should be renewed",
+	evergrant.StateExpired:    "expired: the access token has ended, a refresh will renew it",
+	evergrant.StateUnknown:    "unknown: good until an API rejects the access token",
+	evergrant.StateInDoubt:    "in doubt: a request was sent and its reply was lost",
+	evergrant.StateBlocked:    "blocked: the provider refuses for a reason that is not this grant",
+	evergrant.StateNeedsLogin: "needs a login: the grant has ended",
 }
 
 var expiryWords = map[string]string{

@@ -28,7 +28,7 @@ token, the command is not run and the exit code is evergrant's.
 		Example: "  evergrant exec token.json -- ./sync.sh\n  evergrant exec token.json --env SF_ACCESS_TOKEN -- sf org login access-token …",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 || cmd.ArgsLenAtDash() != 1 {
-				return usageError{errors.New("exec takes one token file, then -- and the command"), "evergrant exec FILE -- COMMAND [ARG…]"}
+				return usageError{errors.New("exec takes one token file, then -- and the command"), "write it as `evergrant exec FILE -- COMMAND [ARG…]`"}
 			}
 			return nil
 		},
@@ -38,13 +38,15 @@ token, the command is not run and the exit code is evergrant's.
 			}
 			path, err := exec.LookPath(args[1])
 			if err != nil {
-				return usageError{err, "check the command after --"}
+				return usageError{fmt.Errorf("finding the command: %w", err), "check the command after --"}
 			}
 			src, err := t.open(cmd.Context(), args[0], nil)
 			if err != nil {
 				return err
 			}
+			done := u.working("refreshing " + args[0])
 			r, err := src.TokenFor(context.WithoutCancel(cmd.Context()), min)
+			done()
 			src.Close()
 			if err != nil {
 				return err
@@ -58,13 +60,15 @@ token, the command is not run and the exit code is evergrant's.
 	return cmd
 }
 
-// childEnv is the environment with the token, and without the client's secret
-// where that came from a variable: the command was not meant to get it.
+// childEnv is the environment with the token.
 func childEnv(secretRef, name, token string) []string {
-	secret, fromEnv := strings.CutPrefix(secretRef, "env:")
-	env := slices.DeleteFunc(os.Environ(), func(kv string) bool {
-		k, _, _ := strings.Cut(kv, "=")
-		return k == name || fromEnv && k == secret
-	})
+	env := slices.DeleteFunc(environWithout(secretRef), func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
 	return append(env, name+"="+token)
+}
+
+// environWithout is the environment without the client's secret, where that
+// comes from a variable: no command that is run here was meant to get it.
+func environWithout(secretRef string) []string {
+	secret, fromEnv := strings.CutPrefix(secretRef, "env:")
+	return slices.DeleteFunc(os.Environ(), func(kv string) bool { return fromEnv && strings.HasPrefix(kv, secret+"=") })
 }

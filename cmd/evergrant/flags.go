@@ -31,26 +31,30 @@ type target struct {
 // provider. What identifies it is remembered after the first success.
 func (t *target) identify(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&t.clientID, "client-id", "", "client id of the app registration")
-	f.StringVar(&t.secret, "client-secret", "", "reference to the client's secret: env:NAME, file:PATH or cmd:PROGRAM ARG…")
-	f.StringVar(&t.auth, "client-auth", "", "client authentication: none, post or basic (default: by the catalog)")
-	f.StringVar(&t.provider, "provider", "", "provider in the catalog, such as salesforce (default: as the file says)")
-	f.StringVar(&t.tokenURL, "token-url", "", "token endpoint; overrides the provider's, not its dialect")
-	f.StringVar(&t.scope, "scope", "", "scope to send with the refresh (default: none)")
+	f.StringVar(&t.clientID, "client-id", "", "client `id` of the app registration")
+	f.StringVar(&t.secret, "client-secret", "", "`reference` to the client's secret: env:NAME, file:PATH or cmd:PROGRAM ARG…")
+	f.StringVar(&t.auth, "client-auth", "", "client authentication `method`: none, post or basic (default: by the catalog)")
+	f.StringVar(&t.provider, "provider", "", "`name` of the provider in the catalog, such as salesforce (default: as the file says)")
+	f.StringVar(&t.tokenURL, "token-url", "", "`URL` of the token endpoint; overrides the provider's, not its dialect")
+	f.StringVar(&t.scope, "scope", "", "`scope` to send with the refresh (default: none)")
 	f.StringArrayVar(&t.params, "param", nil, "`name=value` to add to the token request; repeatable, remembered")
 	f.StringArrayVar(&t.headers, "header", nil, "`name=value` to add to the token request; repeatable, not remembered")
 	f.StringArrayVar(&t.fields, "field", nil, "`name=/pointer` of a member that the file has elsewhere; repeatable, remembered")
 	f.StringArrayVar(&t.vars, "var", nil, "`name=value` of a variable in the provider's endpoints; repeatable")
 	f.DurationVar(&t.session, "session-lifetime", 0, "how long an access token is valid where the provider does not say; remembered")
 	f.DurationVar(&t.timeout, "timeout", time.Minute, "bound of the whole command, waits and retries included")
-	f.StringVar(&t.caCert, "ca-cert", "", "PEM file of certificate authorities to trust instead of the system's")
-	f.StringVar(&t.catalog, "catalog", "", "file or folder with providers of your own")
+	f.StringVar(&t.caCert, "ca-cert", "", "PEM `file` of certificate authorities to trust instead of the system's")
+	f.StringVar(&t.catalog, "catalog", "", "`file` or folder with providers of your own")
 	f.BoolVarP(&t.verbose, "verbose", "v", false, "print a transcript of the exchange to stderr, without secrets")
-	cmd.RegisterFlagCompletionFunc("provider", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return provider.Names(), cobra.ShellCompDirectiveNoFileComp
+	cmd.RegisterFlagCompletionFunc("provider", completeProvider)
+	cmd.RegisterFlagCompletionFunc("client-auth", cobra.FixedCompletions(clientAuths, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("client-secret", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return []string{"env:", "file:", "cmd:"}, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
 	})
-	cmd.RegisterFlagCompletionFunc("client-auth", cobra.FixedCompletions([]string{"none", "post", "basic"}, cobra.ShellCompDirectiveNoFileComp))
 }
+
+// clientAuths are the ways of client authentication that --client-auth takes.
+var clientAuths = []string{"none", "post", "basic"}
 
 // secretParams are parameters that are never given as literals: they would
 // stand in the shell's history and the process list.
@@ -60,7 +64,7 @@ var secretParams = []string{"client_secret", "refresh_token", "access_token", "p
 func (t *target) config() (evergrant.Config, error) {
 	cfg := evergrant.Config{
 		Provider: t.provider, TokenURL: t.tokenURL, ClientID: t.clientID, SecretRef: t.secret, AuthMethod: t.auth, Scope: t.scope,
-		SessionLifetime: t.session, CallTimeout: t.timeout, ResolveSecret: resolveSecret, OnEvent: t.u.event,
+		SessionLifetime: t.session, CallTimeout: t.timeout, ExchangeTimeout: min(t.timeout, 30*time.Second), ResolveSecret: resolveSecret, OnEvent: t.u.event,
 	}
 	cfg.HTTP.UserAgent = "evergrant/" + version()
 	if t.verbose {
@@ -68,6 +72,12 @@ func (t *target) config() (evergrant.Config, error) {
 	}
 	if t.timeout <= 0 {
 		return cfg, usageError{fmt.Errorf("--timeout %s is no time at all", t.timeout), "give a positive duration such as 30s"}
+	}
+	if t.session < 0 {
+		return cfg, usageError{fmt.Errorf("--session-lifetime %s is negative", t.session), "give a duration such as 2h"}
+	}
+	if t.auth != "" && !slices.Contains(clientAuths, t.auth) {
+		return cfg, usageError{fmt.Errorf("--client-auth %s is not known", t.auth), "use none, post or basic"}
 	}
 	if err := checkSecretRef(t.secret); err != nil {
 		return cfg, err
@@ -166,10 +176,7 @@ func readCAs(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// oneTarget is the argument rule of commands on one file.
-func oneTarget(cmd *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return usageError{fmt.Errorf("`%s` takes one token file, not %d", cmd.CommandPath(), len(args)), "see `" + cmd.CommandPath() + " --help`"}
-	}
-	return nil
+// oneFile is the argument rule of a command on one token file.
+func oneFile(command string) cobra.PositionalArgs {
+	return takes(1, 1, "evergrant "+command+" FILE")
 }

@@ -9,6 +9,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -49,14 +50,13 @@ func run() int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	u := newUI(os.Stdout, os.Stderr)
-	root := newRoot(u)
-	err := root.ExecuteContext(ctx)
+	err := newRoot(u, os.Args[1:]).ExecuteContext(ctx)
 	if err == nil {
 		err = u.flush()
 	}
-	var child childExit
-	if errors.As(err, &child) {
-		return int(child)
+	var told toldExit
+	if errors.As(err, &told) {
+		return int(told)
 	}
 	if err != nil {
 		u.fail(err)
@@ -64,8 +64,49 @@ func run() int {
 	return exitCode(err)
 }
 
-// newRoot is the command tree.
-func newRoot(u *ui) *cobra.Command {
+// maker makes a command.
+type maker struct {
+	name string
+	make func(*ui) *cobra.Command
+}
+
+// makers are all commands, in the order of the README.
+func makers() []maker {
+	return []maker{
+		{"refresh", refreshCommand},
+		{"token", tokenCommand},
+		{"status", statusCommand},
+		{"doctor", doctorCommand},
+		{"exec", execCommand},
+		{"watch", watchCommand},
+		{"providers", providersCommand},
+		{"demo", demoCommand},
+		{"simulate", simulateCommand},
+		{"version", versionCommand},
+		{"completion", completionCommand},
+		{"man", manCommand},
+	}
+}
+
+// newRoot is the command tree. Where the first argument names a command, only
+// that one is made: scripts run `token` many times, and half of its start would
+// go into flags and help texts of the others.
+func newRoot(u *ui, args []string) *cobra.Command {
+	root := bareRoot(u)
+	for _, m := range makers() {
+		if len(args) > 0 && args[0] == m.name {
+			root.AddCommand(m.make(u))
+			return root
+		}
+	}
+	for _, m := range makers() {
+		root.AddCommand(m.make(u))
+	}
+	return root
+}
+
+// bareRoot is the command without its sub-commands.
+func bareRoot(u *ui) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "evergrant",
 		Short: "Keep OAuth 2.0 grants alive",
@@ -80,7 +121,16 @@ Start with
 ` + exitCodes,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			hint := "see `evergrant --help`"
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				hint = "did you mean `evergrant " + near[0] + "`?"
+			}
+			return usageError{fmt.Errorf("there is no command %q", args[0]), hint}
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
@@ -92,12 +142,40 @@ Start with
 	})
 	root.SetOut(u.out)
 	root.SetErr(u.err)
-	root.AddCommand(
-		refreshCommand(u), tokenCommand(u), statusCommand(u), doctorCommand(u), execCommand(u), watchCommand(u),
-		providersCommand(u), demoCommand(u), simulateCommand(u), versionCommand(u), manCommand(u),
-	)
-	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveDefault)
+	root.SuggestionsMinimumDistance = 2
+	root.CompletionOptions.DisableDefaultCmd = true // completion.go has our own, which refuses a shell it does not know
+	root.SetHelpCommand(helpCommand())
 	return root
+}
+
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Explain a command",
+		Args:  takes(0, 1, "evergrant help [COMMAND]"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return usageError{fmt.Errorf("there is no command %q", args[0]), "see `evergrant --help`"}
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
+	}
+}
+
+// takes is the argument rule of a command: from least to most arguments, with
+// the way to write it as the hint.
+func takes(least, most int, write string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return usageError{fmt.Errorf("`%s` needs an argument", cmd.CommandPath()), "write it as `" + write + "`; see --help"}
+		case len(args) > most:
+			return usageError{fmt.Errorf("%q is one argument too many for `%s`", args[most], cmd.CommandPath()), "write it as `" + write + "`; see --help"}
+		}
+		return nil
+	}
 }
 
 // usageError is a mistake on the command line.
@@ -109,10 +187,11 @@ type usageError struct {
 func (e usageError) Hint() string  { return e.hint }
 func (e usageError) Unwrap() error { return e.error }
 
-// childExit is the exit code of a command that evergrant ran.
-type childExit int
+// toldExit ends the process with this code; why has been said already, by the
+// command that evergrant ran or by the command itself.
+type toldExit int
 
-func (childExit) Error() string { return "the command failed" }
+func (toldExit) Error() string { return "a failure that was told before" }
 
 // exitRows map the classes of failure to exit codes; the first match wins.
 var exitRows = []struct {

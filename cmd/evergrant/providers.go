@@ -20,10 +20,9 @@ die, its error answers, each fact with its source. A fact that is not from the
 provider's own pages is marked unverified, and evergrant treats it as the
 cautious case.`,
 		Example: "  evergrant providers\n  evergrant providers salesforce\n  evergrant providers --search mail",
-		Args:    cobra.MaximumNArgs(1),
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return provider.Names(), cobra.ShellCompDirectiveNoFileComp
-		},
+		Args:    takes(0, 1, "evergrant providers [NAME]"),
+
+		ValidArgsFunction: completeProvider,
 		RunE: func(_ *cobra.Command, args []string) error {
 			var catalog *provider.Catalog
 			if path != "" {
@@ -35,7 +34,7 @@ cautious case.`,
 			if len(args) == 1 {
 				p, err := catalog.Get(args[0])
 				if err != nil {
-					return usageError{err, "`evergrant providers` lists them"}
+					return usageError{err, "`evergrant providers` lists them, --search WORDS finds some"}
 				}
 				return showProvider(u, p)
 			}
@@ -44,13 +43,13 @@ cautious case.`,
 				return err
 			}
 			if len(list) == 0 {
-				return usageError{fmt.Errorf("no provider matches %q", search), "search for less"}
+				return usageError{fmt.Errorf("no provider matches %q", search), "search for fewer words; --token-url works without a provider"}
 			}
 			return listProviders(u, list)
 		},
 	}
-	cmd.Flags().StringVar(&search, "search", "", "words that must occur in name, title, hosts or notes")
-	cmd.Flags().StringVar(&path, "catalog", "", "file or folder with providers of your own")
+	cmd.Flags().StringVar(&search, "search", "", "`words` that must occur in name, title, hosts or notes")
+	cmd.Flags().StringVar(&path, "catalog", "", "`file` or folder with providers of your own")
 	return cmd
 }
 
@@ -66,44 +65,81 @@ func listProviders(u *ui, list []*provider.Provider) error {
 	return w.Flush()
 }
 
+// factJSON is a fact of the catalog as JSON.
+type factJSON struct {
+	Field    string          `json:"field"`
+	Value    string          `json:"value"`
+	Verified bool            `json:"verified"`
+	Source   provider.Source `json:"source,omitzero"`
+}
+
 func showProvider(u *ui, p *provider.Provider) error {
+	facts := p.Facts()
 	if u.json {
+		list := make([]factJSON, len(facts))
+		for i, f := range facts {
+			list[i] = factJSON{f.Field, f.Value, f.Verified, f.Source}
+		}
 		return u.value(struct {
 			*provider.Provider
-			Facts []provider.Fact `json:"facts"`
-		}{p, p.Facts()})
+			Facts []factJSON `json:"facts"`
+		}{p, list})
 	}
 	u.printf("%s (%s)\n\n", p.Title, p.Name)
 	w := tabwriter.NewWriter(u.out, 0, 8, 2, ' ', 0)
-	for _, f := range p.Facts() {
-		fmt.Fprintf(w, "%s\t%s\n", f.Field, doubtful(f.Value, f.Verified))
+	for _, f := range facts {
+		mark := "?"
+		if f.Verified {
+			mark = " "
+		}
+		fmt.Fprintf(w, "%s %s\t%s\n", mark, f.Field, factValue(p, f))
 	}
 	w.Flush()
+	u.printf("\n? = not from the provider's own pages; taken as the cautious case\n")
 	for _, q := range p.Quirks {
 		u.printf("\n- %s", q)
 	}
 	if len(p.Errors) > 0 {
 		u.printf("\n\nErrors of its own:\n")
+		w := tabwriter.NewWriter(u.out, 0, 8, 2, ' ', 0)
 		for _, e := range p.Errors {
-			u.printf("  %-34s %-13s %s\n", errorWords(e), e.Outcome, e.Says)
+			fmt.Fprintf(w, "  %s\t%s\t%s\n", errorWords(e), e.Outcome, e.Says)
 		}
+		w.Flush()
 	}
-	u.printf("\nSources:\n")
+	if len(p.Sources) > 0 {
+		u.printf("\nSources:\n")
+	}
 	for _, s := range p.Sources {
 		u.printf("  %s\n", sourceWords(s))
 	}
 	return nil
 }
 
+// factValue is a fact for reading; hosts are the one that is not plain.
+func factValue(p *provider.Provider, f provider.Fact) string {
+	if f.Field != "hosts" {
+		return f.Value
+	}
+	hosts := make([]string, len(p.Hosts))
+	for i, h := range p.Hosts {
+		hosts[i] = h.Host
+	}
+	return strings.Join(hosts, ", ")
+}
+
 func errorWords(e provider.ErrorRule) string {
-	words := e.Error
-	if words == "" && e.Status > 0 {
-		words = fmt.Sprintf("HTTP %d", e.Status)
+	var words []string
+	if e.Status > 0 {
+		words = append(words, fmt.Sprintf("HTTP %d", e.Status))
+	}
+	if e.Error != "" {
+		words = append(words, e.Error)
 	}
 	if e.Description != "" {
-		words += " …" + e.Description
+		words = append(words, `"`+e.Description+`"`)
 	}
-	return strings.TrimSpace(words)
+	return strings.Join(words, " ")
 }
 
 func doubtful(text string, verified bool) string {
@@ -120,7 +156,6 @@ func orUnknown(s string) string {
 	return s
 }
 
-
 func sourceWords(s provider.Source) string {
 	words := s.Name
 	if s.URL != "" {
@@ -130,4 +165,19 @@ func sourceWords(s provider.Source) string {
 		words += ", " + s.Date
 	}
 	return words
+}
+
+// completeProvider completes names of the catalog, with their titles.
+func completeProvider(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+	list, err := provider.Search("")
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var out []string
+	for _, p := range list {
+		if strings.HasPrefix(p.Name, begun) {
+			out = append(out, cobra.CompletionWithDesc(p.Name, p.Title))
+		}
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
 }

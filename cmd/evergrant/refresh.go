@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -27,7 +28,7 @@ without secrets, so the next run needs no flags.
 		Example: `  evergrant refresh token.json --client-id 3MVG9…                       a Salesforce file says the rest
   evergrant refresh token.json --client-id ID --provider google --client-secret env:SECRET
   evergrant refresh token.json                                          from the second run on`,
-		Args: oneTarget,
+		Args: oneFile("refresh"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			src, err := t.open(cmd.Context(), args[0], nil)
 			if err != nil {
@@ -37,7 +38,9 @@ without secrets, so the next run needs no flags.
 			if dry {
 				return printPlan(u, src)
 			}
+			done := u.working("refreshing " + args[0])
 			r, err := src.Refresh(context.WithoutCancel(cmd.Context()), evergrant.RefreshOptions{Replay: replay, SinceStart: true})
+			done()
 			if err != nil {
 				return err
 			}
@@ -53,30 +56,50 @@ without secrets, so the next run needs no flags.
 
 // refreshed is the result of refresh as JSON.
 type refreshed struct {
-	File         string             `json:"file"`
-	Outcome      string             `json:"outcome"` // fresh, adopted, recovered
-	Generation   uint64             `json:"generation"`
-	ExpiresAt    *time.Time         `json:"expires_at,omitempty"`
-	RefreshToken string             `json:"refresh_token_was"` // kept, replaced; "" if nothing was sent
-	Replayed     bool               `json:"replayed,omitempty"`
-	Changes      []evergrant.Change `json:"changes,omitempty"`
-	AccessToken  string             `json:"access_token,omitempty"` // with --show-token
-	Warning      string             `json:"warning,omitempty"`
+	File         string     `json:"file"`
+	Outcome      string     `json:"outcome"` // fresh, adopted, recovered
+	Generation   uint64     `json:"generation"`
+	ExpiresAt    time.Time  `json:"expires_at,omitzero"`
+	RefreshToken string     `json:"refresh_token_was,omitempty"` // kept, replaced; "" if nothing was sent
+	Replayed     bool       `json:"replayed,omitempty"`
+	Changes      []memberOf `json:"changes,omitempty"`
+	AccessToken  string     `json:"access_token,omitempty"` // with --show-token
+}
+
+// memberOf is what became of one member of the file. Tokens have no old and
+// new.
+type memberOf struct {
+	Name string `json:"name"`
+	Path string `json:"path"` // JSON pointer (RFC 6901)
+	Kind string `json:"kind"` // replaced, kept: tokens; updated, added, recomputed, left
+	Old  string `json:"old,omitempty"`
+	New  string `json:"new,omitempty"`
+}
+
+// membersOf leaves out what the answer repeated, but never a token.
+func membersOf(changes []evergrant.Change) []memberOf {
+	var out []memberOf
+	for _, c := range changes {
+		m := memberOf{Name: c.Name, Path: c.Path, Kind: c.Kind, Old: c.Old, New: c.New}
+		isToken := c.Name == "access_token" || c.Name == "refresh_token"
+		if isToken {
+			m.Kind = map[string]string{"updated": "replaced", "unchanged": "kept"}[c.Kind]
+			m.Kind = cmp.Or(m.Kind, c.Kind)
+		}
+		if isToken || c.Kind != "unchanged" {
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
 func refreshedJSON(path string, r *evergrant.Result, show bool) refreshed {
-	v := refreshed{File: path, Outcome: outcomeWord(r), Generation: r.Token.Generation, Replayed: r.Replayed, Changes: r.Changes}
-	if !r.Token.Expiry.IsZero() {
-		v.ExpiresAt = &r.Token.Expiry
-	}
+	v := refreshed{File: path, Outcome: outcomeWord(r), Generation: r.Token.Generation, ExpiresAt: r.Token.Expiry, Replayed: r.Replayed, Changes: membersOf(r.Changes)}
 	if r.Outcome == evergrant.Fresh {
 		v.RefreshToken = map[bool]string{true: "replaced", false: "kept"}[r.Rotated]
 	}
 	if show {
 		v.AccessToken = r.Token.AccessToken.Reveal()
-	}
-	if r.Warning != nil {
-		v.Warning = r.Warning.Error()
 	}
 	return v
 }
@@ -120,19 +143,20 @@ func printOutcome(u *ui, path string, r *evergrant.Result) {
 		u.printf(" (an earlier reply was lost; sending again healed it)")
 	}
 	u.printf("\n")
-	for _, c := range r.Changes {
-		if c.Kind == "unchanged" {
-			continue
+	row := func(name, value string) { u.printf("  %-14s  %s\n", printable(name), printable(value)) }
+	for _, m := range membersOf(r.Changes) {
+		switch {
+		case m.Old != "" && m.New != "":
+			row(m.Name, m.Kind+": "+m.Old+" → "+m.New)
+		case m.New != "":
+			row(m.Name, m.Kind+": "+m.New)
+		default:
+			row(m.Name, m.Kind)
 		}
-		u.printf("  %-14s %-10s", c.Name, c.Kind)
-		if c.Old != "" || c.New != "" {
-			u.printf(" %s → %s", printable(c.Old), printable(c.New))
-		}
-		u.printf("\n")
 	}
 	if e := r.Token.Expiry; !e.IsZero() {
-		u.printf("  valid until    %s\n", until(e))
+		row("valid until", until(e))
 	} else {
-		u.printf("  valid until    not known: the provider does not say; --session-lifetime does\n")
+		row("valid until", "not known: the provider does not say; --session-lifetime does")
 	}
 }

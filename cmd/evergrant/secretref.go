@@ -34,16 +34,22 @@ func checkSecretRef(ref string) error {
 	return nil
 }
 
+// badRef is a reference that will not work until a person changes it. Other
+// failures, such as a password manager that is locked, may pass.
+type badRef struct{ error }
+
+func (badRef) Is(class error) bool { return class == evergrant.ErrUsage }
+
 // resolveSecret fetches the secret that a reference names.
 func resolveSecret(ctx context.Context, ref string) (evergrant.Secret, error) {
 	kind, rest, _ := strings.Cut(ref, ":")
 	get, ok := secretKinds[kind]
 	if !ok {
-		return evergrant.Secret{}, errors.New("it is no reference")
+		return evergrant.Secret{}, badRef{errors.New("it is no reference")}
 	}
 	s, err := get(ctx, rest)
 	if err == nil && s == "" {
-		err = fmt.Errorf("%s: is empty", kind)
+		err = badRef{fmt.Errorf("what %s: names is empty", kind)}
 	}
 	return evergrant.NewSecret(s), err
 }
@@ -51,25 +57,31 @@ func resolveSecret(ctx context.Context, ref string) (evergrant.Secret, error) {
 func secretFromEnv(_ context.Context, name string) (string, error) {
 	s, ok := os.LookupEnv(name)
 	if !ok {
-		return "", fmt.Errorf("the environment has no %s", name)
+		return "", badRef{fmt.Errorf("the environment has no %s", name)}
 	}
 	return s, nil
 }
 
 func secretFromFile(_ context.Context, path string) (string, error) {
 	b, err := os.ReadFile(path)
-	return strings.TrimRight(string(b), "\r\n"), err
+	if err != nil {
+		return "", badRef{err}
+	}
+	return strings.TrimRight(string(b), "\r\n"), nil
 }
 
 // secretFromCommand runs a program without a shell and takes its first line.
 func secretFromCommand(ctx context.Context, line string) (string, error) {
 	words := strings.Fields(line)
 	if len(words) == 0 {
-		return "", errors.New("cmd: names no program")
+		return "", badRef{errors.New("cmd: names no program")}
 	}
 	c := exec.CommandContext(ctx, words[0], words[1:]...)
 	c.Stderr, c.Stdin = os.Stderr, os.Stdin
 	out, err := c.Output()
+	if errors.Is(err, exec.ErrNotFound) {
+		return "", badRef{err}
+	}
 	if err != nil {
 		return "", fmt.Errorf("running %s: %w", words[0], err)
 	}

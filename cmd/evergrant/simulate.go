@@ -13,7 +13,7 @@ import (
 func simulateCommand(u *ui) *cobra.Command {
 	var listen, persona, mark string
 	var useTLS bool
-	habits := map[string]*string{}
+	habits := map[string]*string{} // by the name in HabitTable
 	cmd := &cobra.Command{
 		Use:   "simulate",
 		Short: "Run a simulated authorization server to try clients against",
@@ -24,16 +24,16 @@ func simulateCommand(u *ui) *cobra.Command {
 		Example: "  evergrant simulate --persona salesforce --rotation=true\n" +
 			"  curl -s -X POST http://127.0.0.1:PORT/_sim/grants\n" +
 			"  curl -s http://127.0.0.1:PORT/_sim/ledger",
-		Args: cobra.NoArgs,
+		Args: takes(0, 0, "evergrant simulate [flags]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg := idptest.Config{Persona: idptest.Persona(persona), Mark: mark}
 			if cfg.Persona != idptest.Generic && cfg.Persona != idptest.Salesforce {
 				return usageError{fmt.Errorf("--persona %s is not known", persona), "generic or salesforce"}
 			}
 			for name, value := range habits {
-				if cmd.Flags().Changed(name) {
-					if err := cfg.Habits.Set(habitNames[name], *value); err != nil {
-						return usageError{fmt.Errorf("--%s: %w", name, err), "see `evergrant simulate --help`"}
+				if cmd.Flags().Changed(habitFlag(name)) {
+					if err := cfg.Habits.Set(name, *value); err != nil {
+						return usageError{fmt.Errorf("--%s %s: %w", habitFlag(name), *value, err), "see `evergrant simulate --help`"}
 					}
 				}
 			}
@@ -41,13 +41,12 @@ func simulateCommand(u *ui) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&listen, "listen", "127.0.0.1:0", "address to listen on; port 0 picks a free one")
+	f.StringVar(&listen, "listen", "127.0.0.1:0", "`address` to listen on; port 0 picks a free one")
 	f.StringVar(&persona, "persona", string(idptest.Generic), "generic or salesforce")
 	f.StringVar(&mark, "mark", "", "text inside every token, to search for leaks")
 	f.BoolVar(&useTLS, "tls", false, "serve https; the certificate authority is printed")
 	for _, h := range idptest.HabitTable() {
-		name := habitFlag(h.Name)
-		habits[name] = f.String(name, "", h.Doc)
+		habits[h.Name] = f.String(habitFlag(h.Name), "", h.Doc)
 	}
 	cmd.RegisterFlagCompletionFunc("persona", cobra.FixedCompletions([]string{"generic", "salesforce"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -55,15 +54,6 @@ func simulateCommand(u *ui) *cobra.Command {
 
 // habitFlag is the flag of a habit: its name with hyphens.
 func habitFlag(name string) string { return strings.ReplaceAll(name, "_", "-") }
-
-// habitNames are the habits by their flags.
-var habitNames = func() map[string]string {
-	m := map[string]string{}
-	for _, h := range idptest.HabitTable() {
-		m[habitFlag(h.Name)] = h.Name
-	}
-	return m
-}()
 
 func simulateHelp() string {
 	var b strings.Builder
@@ -89,9 +79,9 @@ func simulate(cmd *cobra.Command, u *ui, s *idptest.Server, listen string, useTL
 		err = u.value(map[string]string{"url": base, "control": base + "/_sim/", "ca": string(ca)})
 	} else {
 		u.printf("%s\n%s", base, ca)
-		u.say("the control endpoint is %s/_sim/; stop with Ctrl-C", base)
 	}
 	if err = errors.Join(err, u.flush()); err == nil {
+		u.say("the control endpoint is %s/_sim/; stop with Ctrl-C", base)
 		<-cmd.Context().Done()
 	}
 	return errors.Join(err, s.Close())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,8 +25,12 @@ func statusCommand(u *ui) *cobra.Command {
 the last result, without asking the provider. Without arguments all token files
 in this folder that evergrant has refreshed are shown.
 
+States: fresh; due (good, and should be renewed); expired; unknown (good until an
+API rejects it: nobody says how long); in-doubt (a reply was lost); blocked;
+needs-login; unreadable.
+
 With --check the exit code is that of the worst file, for monitoring: 3 needs a
-login, 4 expired or in doubt, 5 blocked or misconfigured.
+login, 4 expired or in doubt, 5 blocked or misconfigured, 6 could not be stored.
 
 ` + exitCodes,
 		Example: "  evergrant status *.json\n  evergrant status --check /etc/app/token.json || alert",
@@ -42,7 +47,7 @@ login, 4 expired or in doubt, 5 blocked or misconfigured.
 			if err := printStatus(u, rows); err != nil {
 				return err
 			}
-			return statusError(rows, check)
+			return statusError(u, rows, check)
 		},
 	}
 	t.identify(cmd)
@@ -63,6 +68,7 @@ func knownHere() []string {
 type statusRow struct {
 	File   string
 	Status evergrant.Status
+	Hurdle *evergrant.Error // why a refresh would not be made, or its answer not be stored; nil if all is well
 	Failed error
 }
 
@@ -75,12 +81,21 @@ func statusRows(ctx context.Context, t *target, paths []string) ([]statusRow, er
 		row := statusRow{File: path}
 		var src *evergrant.Source
 		if src, row.Failed = t.open(ctx, path, nil); row.Failed == nil {
-			row.Status, row.Failed = src.Status(ctx)
+			row.Status, row.Hurdle, row.Failed = statusOf(ctx, src)
 			src.Close()
 		}
 		rows = append(rows, row)
 	}
 	return rows, nil
+}
+
+func statusOf(ctx context.Context, src *evergrant.Source) (evergrant.Status, *evergrant.Error, error) {
+	s, err := src.Status(ctx)
+	if err != nil {
+		return s, nil, err
+	}
+	plan, err := src.Plan(ctx)
+	return s, cmp.Or(s.Problem, plan.Problem, plan.Storage), err
 }
 
 func printStatus(u *ui, rows []statusRow) error {
@@ -89,52 +104,66 @@ func printStatus(u *ui, rows []statusRow) error {
 		for i, r := range rows {
 			list[i] = newStatusJSON(r)
 		}
-		return u.value(list)
+		return errors.Join(u.value(list), u.flush())
 	}
 	w := tabwriter.NewWriter(u.out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "FILE\tSTATE\tPROVIDER\tACCESS TOKEN\tREFRESH TOKEN\tLAST")
+	fmt.Fprintln(w, "FILE\tSTATE\tPROVIDER\tACCESS TOKEN\tREFRESH TOKEN\tLAST TRY")
 	for _, r := range rows {
 		if r.Failed != nil {
-			fmt.Fprintf(w, "%s\tunreadable\t\t\t\t\n", printable(r.File))
+			fmt.Fprintf(w, "%s\t%s\t-\t-\t-\t-\n", printable(r.File), stateUnreadable)
 			continue
 		}
 		s := r.Status
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", printable(r.File), s.State, orDash(s.Provider), accessWords(s), refreshWords(s), lastWords(s))
 	}
 	w.Flush()
-	for _, r := range rows {
-		switch {
-		case r.Failed != nil:
-			u.fail(r.Failed)
-		case r.Status.Problem != nil:
-			u.warn(r.File+": "+r.Status.Problem.Error(), r.Status.Problem.Do)
-		}
-	}
-	return nil
+	return u.flush() // the table stands before the messages, and also when the exit code is not 0
 }
 
-// statusError is the exit of status: of unreadable files always, of states
-// with --check.
-func statusError(rows []statusRow, check bool) error {
-	worst := statusExit(exitOK)
+// stateUnreadable is the state of a file that could not be looked at.
+const stateUnreadable evergrant.State = "unreadable"
+
+// statusError explains every row that is not well, and makes the exit of
+// status: of unreadable files always, of states with --check.
+func statusError(u *ui, rows []statusRow, check bool) error {
+	worst := exitOK
 	for _, r := range rows {
-		switch {
-		case r.Failed != nil:
-			worst = max(worst, statusExit(exitCode(r.Failed)))
-		case check:
-			worst = max(worst, stateExit(r.Status))
+		says, do, code := trouble(r)
+		if says != "" && !u.json {
+			u.warn(r.File+": "+says, do)
+		}
+		if check || r.Failed != nil {
+			worst = graver(worst, code)
 		}
 	}
 	if worst == exitOK {
 		return nil
 	}
-	return childExit(worst)
+	return toldExit(worst)
 }
 
-type statusExit int
+// trouble says what is wrong with a row, what to do, and its exit code.
+func trouble(r statusRow) (says, do string, code int) {
+	s := r.Status
+	switch {
+	case r.Failed != nil:
+		f := failure(r.Failed)
+		return f.Error, f.Hint, f.Exit
+	case r.Hurdle != nil:
+		return r.Hurdle.Error(), r.Hurdle.Do, graver(stateExit(s.State), exitCode(r.Hurdle))
+	case s.State == evergrant.StateInDoubt:
+		return "a request was sent at " + local(s.DoubtSince) + " and its reply was lost", "run `evergrant refresh " + r.File + "`; it tells what is left to do", exitTemporary
+	case s.State == evergrant.StateExpired:
+		return "the access token has ended", "run `evergrant refresh " + r.File + "`", exitTemporary
+	case s.Last != "" && s.Last != evergrant.Fresh:
+		return "the last try failed: " + s.LastSays, "run `evergrant refresh " + r.File + "` to try again", stateExit(s.State)
+	}
+	return "", "", exitOK
+}
 
-func stateExit(s evergrant.Status) statusExit {
-	switch s.State {
+// stateExit is the exit code that --check gives a state.
+func stateExit(s evergrant.State) int {
+	switch s {
 	case evergrant.StateNeedsLogin:
 		return exitNeedsLogin
 	case evergrant.StateBlocked:
@@ -142,22 +171,28 @@ func stateExit(s evergrant.Status) statusExit {
 	case evergrant.StateExpired, evergrant.StateInDoubt:
 		return exitTemporary
 	}
-	if s.Problem != nil && errors.Is(s.Problem, evergrant.ErrFile) {
-		return exitUsage
-	}
 	return exitOK
+}
+
+// severity orders exit codes, the gravest last: what a person must act on
+// stands over what passes by itself.
+var severity = []int{exitOK, exitTemporary, exitMisconfigured, exitUsage, exitStorage, exitNeedsLogin, exitInternal}
+
+func graver(a, b int) int {
+	if slices.Index(severity, b) > slices.Index(severity, a) {
+		return b
+	}
+	return a
 }
 
 func accessWords(s evergrant.Status) string {
 	switch {
-	case s.State == evergrant.StateUnknown:
-		return "lifetime not known"
 	case s.ExpiresAt.IsZero():
-		return "none"
+		return "lifetime not known"
 	case time.Now().After(s.ExpiresAt):
-		return "ended " + brief(time.Since(s.ExpiresAt)) + " ago"
+		return "ended " + ago(s.ExpiresAt)
 	}
-	return "for " + brief(time.Until(s.ExpiresAt))
+	return "for " + brief(time.Until(s.ExpiresAt).Round(time.Second))
 }
 
 func refreshWords(s evergrant.Status) string {
@@ -166,7 +201,10 @@ func refreshWords(s evergrant.Status) string {
 	}
 	words := "kept"
 	if !s.RefreshTokenFrom.IsZero() {
-		words = brief(time.Since(s.RefreshTokenFrom)) + " old"
+		words = "since " + s.RefreshTokenFrom.Local().Format("2006-01-02")
+	}
+	if s.State == evergrant.StateNeedsLogin {
+		return words + ", ended"
 	}
 	if end := earliest(s.IdleEnd, s.AbsoluteEnd); !end.IsZero() {
 		words += ", until " + end.Local().Format("2006-01-02")
@@ -186,7 +224,7 @@ func lastWords(s evergrant.Status) string {
 	if s.Last == "" {
 		return "-"
 	}
-	return string(s.Last) + " " + brief(time.Since(s.LastAt)) + " ago"
+	return string(s.Last) + ", " + ago(s.LastAt)
 }
 
 func orDash(s string) string {
@@ -226,7 +264,7 @@ type statusJSON struct {
 func newStatusJSON(r statusRow) statusJSON {
 	if r.Failed != nil {
 		f := failure(r.Failed)
-		return statusJSON{File: r.File, State: "unreadable", Problem: &f}
+		return statusJSON{File: r.File, State: stateUnreadable, Problem: &f}
 	}
 	s := r.Status
 	j := statusJSON{
@@ -235,8 +273,8 @@ func newStatusJSON(r statusRow) statusJSON {
 		HasRefreshToken: s.HasRefreshToken, Rotates: s.Rotates, RefreshTokenFrom: s.RefreshTokenFrom, IdleEnd: s.IdleEnd, AbsoluteEnd: s.AbsoluteEnd,
 		DoubtSince: s.DoubtSince, Last: string(s.Last), LastAt: s.LastAt, LastSays: s.LastSays, RetryAt: s.RetryAt,
 	}
-	if s.Problem != nil {
-		f := failure(s.Problem)
+	if r.Hurdle != nil {
+		f := failure(r.Hurdle)
 		j.Problem = &f
 	}
 	return j

@@ -24,14 +24,11 @@ var formatNames = []string{"raw", "header", "json", "env"}
 
 func tokenJSON(t *evergrant.Token) string {
 	v := struct {
-		AccessToken string     `json:"access_token"`
-		TokenType   string     `json:"token_type"`
-		ExpiresAt   *time.Time `json:"expires_at,omitempty"`
-		Generation  uint64     `json:"generation"`
-	}{t.AccessToken.Reveal(), t.Type, nil, t.Generation}
-	if !t.Expiry.IsZero() {
-		v.ExpiresAt = &t.Expiry
-	}
+		AccessToken string    `json:"access_token"`
+		TokenType   string    `json:"token_type"`
+		ExpiresAt   time.Time `json:"expires_at,omitzero"`
+		Generation  uint64    `json:"generation"`
+	}{t.AccessToken.Reveal(), t.Type, t.Expiry, t.Generation}
 	b, err := json.Marshal(v)
 	if err != nil {
 		panic("evergrant: encoding a token: " + err.Error()) // strings and a time: cannot fail
@@ -59,7 +56,7 @@ be met is exit 4 with nothing on stdout.
 ` + exitCodes,
 		Example: `  curl -H "$(evergrant token token.json --format header)" https://api.example.com/
   TOKEN=$(evergrant token token.json --min-ttl 5m) || exit`,
-		Args: oneTarget,
+		Args: oneFile("token"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if u.json && !cmd.Flags().Changed("format") {
 				format = "json"
@@ -76,7 +73,9 @@ be met is exit 4 with nothing on stdout.
 				return err
 			}
 			defer src.Close()
+			done := u.working("refreshing " + args[0])
 			r, err := src.TokenFor(context.WithoutCancel(cmd.Context()), min)
+			done()
 			if err != nil {
 				return err
 			}
@@ -85,7 +84,7 @@ be met is exit 4 with nothing on stdout.
 		},
 	}
 	t.identify(cmd)
-	cmd.Flags().StringVar(&format, "format", "raw", "raw, header, json or env")
+	cmd.Flags().StringVar(&format, "format", "raw", "`format`: raw, header, json or env")
 	cmd.Flags().DurationVar(&min, "min-ttl", 0, "how long the token must be valid from now, such as 5m")
 	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formatNames, cobra.ShellCompDirectiveNoFileComp))
 	return cmd

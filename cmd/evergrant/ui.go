@@ -25,7 +25,9 @@ type ui struct {
 
 	out *buffered
 	err io.Writer
-	mu  sync.Mutex // messages come from several goroutines in watch
+
+	mu     sync.Mutex // watch talks from several goroutines; guards out in flushed, err and status
+	status string     // what stands in the last line of the terminal; "" if nothing
 }
 
 // buffered collects a result, so that it leaves in one write, and after a
@@ -52,6 +54,25 @@ func (u *ui) flush() error {
 
 // printf adds to the result.
 func (u *ui) printf(format string, args ...any) { fmt.Fprintf(u.out, format, args...) }
+
+// now adds to the result and writes it at once, for commands that go on. It
+// may be called by several goroutines.
+func (u *ui) now(format string, args ...any) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.clearStatus()
+	u.printf(format, args...)
+	return u.flush()
+}
+
+// record is now for a JSON result on one line.
+func (u *ui) record(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return u.now("%s\n", b)
+}
 
 // value adds a JSON result.
 func (u *ui) value(v any) error {
@@ -84,7 +105,61 @@ func (u *ui) warn(says, do string) {
 func (u *ui) line(text string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.clearStatus()
 	fmt.Fprintln(u.err, printable(text))
+}
+
+// patience is how long a command may be silent on a terminal before it says
+// what it is at.
+const patience = 700 * time.Millisecond
+
+// working shows what a command is at, and for how long already, in the last
+// line of a terminal, until the returned function is called. Elsewhere it shows
+// nothing: logs are no place for progress.
+func (u *ui) working(what string) (done func()) {
+	if !u.terminal() {
+		return func() {}
+	}
+	began, stop := time.Now(), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTimer(patience)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				text := "evergrant: " + what + " …"
+				if took := time.Since(began); took > time.Second {
+					text += " " + brief(took.Truncate(time.Second))
+				}
+				u.showStatus(text)
+				tick.Reset(time.Second)
+			}
+		}
+	})
+	return func() {
+		close(stop)
+		wg.Wait()
+		u.showStatus("")
+	}
+}
+
+// showStatus replaces the last line of the terminal; "" clears it.
+func (u *ui) showStatus(text string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.clearStatus()
+	u.status = printable(text)
+	io.WriteString(u.err, u.status)
+}
+
+func (u *ui) clearStatus() {
+	if u.status != "" {
+		io.WriteString(u.err, "\r\x1b[K") // erase in line (ECMA-48 §8.3.41)
+		u.status = ""
+	}
 }
 
 func (u *ui) jsonLine(v any) {
@@ -125,8 +200,6 @@ func failure(err error) failed {
 	var h interface{ Hint() string }
 	if errors.As(err, &h) && h.Hint() != "" {
 		f.Hint = h.Hint()
-	} else if f.Exit == exitInternal && strings.HasPrefix(err.Error(), "unknown command") {
-		f.Exit, f.Hint = exitUsage, "see `evergrant --help`"
 	}
 	return f
 }
@@ -145,10 +218,12 @@ func (u *ui) fail(err error) {
 // event prints what happens on the way.
 func (u *ui) event(e evergrant.Event) {
 	switch e := e.(type) {
+	case evergrant.Identified:
+		u.say("%s: found the token endpoint %s in the file (provider %s); remembered after the first success", e.Grant, e.TokenURL, orDash(e.Provider))
 	case evergrant.Retrying:
-		u.say("%s; trying again in %s", e.Says, brief(e.After))
+		u.say("%s; trying again in %s", clause(e.Says), brief(e.After))
 	case evergrant.Waiting:
-		u.say("%s; waiting until %s", e.Says, local(e.Until))
+		u.say("%s; waiting until %s", clause(e.Says), local(e.Until))
 	case evergrant.Held:
 		u.warn(e.Says, "")
 	case evergrant.Noted:
@@ -156,11 +231,22 @@ func (u *ui) event(e evergrant.Event) {
 	}
 }
 
-// terminal reports whether stderr is one, for progress.
+// terminal reports whether stderr is one that can rewrite a line.
 func (u *ui) terminal() bool {
 	f, ok := u.err.(*os.File)
-	return ok && !u.quiet && !u.json && term.IsTerminal(int(f.Fd()))
+	return ok && !u.quiet && !u.json && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
 }
+
+// counted is a number of things.
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// clause makes a sentence ready to be continued.
+func clause(s string) string { return strings.TrimSuffix(strings.TrimSpace(s), ".") }
 
 // printable takes the control and direction characters out of text that may
 // come from a provider: a terminal obeys them.
@@ -173,19 +259,38 @@ func printable(s string) string {
 	}, s)
 }
 
-// brief prints a duration as a person says it.
+// brief prints a duration as a person says it: its largest unit, and the next
+// one where it matters.
 func brief(d time.Duration) string {
 	switch {
-	case d < 0:
+	case d <= 0:
 		return "0s"
 	case d < 10*time.Second:
 		return d.Round(100 * time.Millisecond).String()
-	case d < time.Hour:
+	case d < time.Minute:
 		return d.Round(time.Second).String()
+	case d < time.Hour:
+		return units(d.Round(time.Second), time.Minute, "m", time.Second, "s")
 	case d < 48*time.Hour:
-		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+		return units(d.Round(time.Minute), time.Hour, "h", time.Minute, "m")
 	}
 	return fmt.Sprintf("%d days", int(d.Hours()/24))
+}
+
+func units(d, large time.Duration, largeName string, small time.Duration, smallName string) string {
+	s := fmt.Sprintf("%d%s", d/large, largeName)
+	if rest := d % large / small; rest > 0 {
+		s += fmt.Sprintf("%d%s", rest, smallName)
+	}
+	return s
+}
+
+// ago says how long something is past.
+func ago(t time.Time) string {
+	if d := time.Since(t); d >= time.Second {
+		return brief(d.Round(time.Second)) + " ago"
+	}
+	return "just now"
 }
 
 // local prints a time in the zone of the machine.
@@ -193,9 +298,8 @@ func local(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 MS
 
 // until prints a moment with its distance from now.
 func until(t time.Time) string {
-	d := time.Until(t)
-	if d < 0 {
-		return local(t) + " (" + brief(-d) + " ago)"
+	if d := time.Until(t); d > 0 {
+		return local(t) + " (in " + brief(d.Round(time.Second)) + ")"
 	}
-	return local(t) + " (in " + brief(d) + ")"
+	return local(t) + " (" + ago(t) + ")"
 }

@@ -26,7 +26,7 @@ func versionCommand(u *ui) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  takes(0, 0, "evergrant version"),
 		RunE: func(*cobra.Command, []string) error {
 			if u.json {
 				return u.value(map[string]string{"version": version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})

@@ -14,9 +14,19 @@ import (
 	"github.com/evergrant/evergrant"
 )
 
-// wake is the longest sleep of watch: timers stand still while a machine is
-// suspended, so the wall clock is looked at this often.
-const wake = 30 * time.Second
+const (
+	// wake is the longest sleep of watch: timers stand still while a machine is
+	// suspended and files change without notice, so both are looked at this
+	// often. A look costs two stat calls.
+	wake = 2 * time.Second
+
+	// afterFailure and mostPatience bound the waits between tries that fail:
+	// they double from the first to the second.
+	afterFailure = 5 * time.Second
+	mostPatience = 15 * time.Minute
+
+	hookTime = time.Minute // how long the command of --on-change may run
+)
 
 func watchCommand(u *ui) *cobra.Command {
 	t := &target{u: u}
@@ -25,22 +35,21 @@ func watchCommand(u *ui) *cobra.Command {
 		Use:   "watch FILE…",
 		Short: "Keep token files fresh ahead of time until stopped",
 		Long: `Keep the access tokens in token files fresh: each is refreshed ahead of its end,
-after a machine was suspended within half a minute of its waking. Ends on SIGINT
-or SIGTERM; a refresh that is under way is finished and its answer stored.
+after a machine was suspended within seconds of its waking. Ends on SIGINT or
+SIGTERM; a refresh that is under way is finished and its answer stored.
 
-A failure does not end watch: it is reported, and tried again with growing
-waits. A grant that needs a login is taken up again when the file changes.
+A failure does not end watch: it is reported once and tried again with growing
+waits, at once when the file changes. A grant that needs a login is taken up
+again when somebody has logged in. What would fail from the start, such as a
+client id that is not known, ends it at once.
+
+Each renewal is a line on stdout, with --json an object.
 
 ` + exitCodes,
 		Example: "  evergrant watch /etc/app/*.json --on-change 'systemctl reload app'",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usageError{errors.New("watch takes at least one token file"), "evergrant watch FILE…"}
-			}
-			return nil
-		},
+		Args:    takes(1, maxFiles, "evergrant watch FILE…"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return watchAll(cmd.Context(), u, t, hook, args)
+			return watchAll(cmd.Context(), t, hook, args)
 		},
 	}
 	t.identify(cmd)
@@ -48,7 +57,9 @@ waits. A grant that needs a login is taken up again when the file changes.
 	return cmd
 }
 
-func watchAll(ctx context.Context, u *ui, t *target, hook string, paths []string) error {
+const maxFiles = 1 << 20
+
+func watchAll(ctx context.Context, t *target, hook string, paths []string) error {
 	var watchers []*watcher
 	for _, path := range paths {
 		src, err := t.open(ctx, path, nil)
@@ -56,94 +67,153 @@ func watchAll(ctx context.Context, u *ui, t *target, hook string, paths []string
 			return err
 		}
 		defer src.Close()
-		watchers = append(watchers, &watcher{u: u, src: src, path: path, hook: hook})
+		plan, err := src.Plan(ctx)
+		if err != nil {
+			return err
+		}
+		if p := plan.Problem; p != nil && (errors.Is(p, evergrant.ErrUsage) || errors.Is(p, evergrant.ErrFile)) {
+			return p
+		}
+		watchers = append(watchers, &watcher{t: t, src: src, path: path, hook: hook})
 	}
 	var wg sync.WaitGroup
 	for _, w := range watchers {
 		wg.Go(func() { w.run(ctx) })
 	}
-	u.say("keeping %d token file(s) fresh; stop with Ctrl-C", len(paths))
+	t.u.say("keeping %s fresh; stop with Ctrl-C", counted(len(paths), "token file"))
 	wg.Wait()
 	return nil
 }
 
 // watcher keeps one file fresh.
 type watcher struct {
-	u    *ui
+	t    *target
 	src  *evergrant.Source
 	path string
 	hook string
 
 	generation uint64
-	problem    string // last one reported, so that it is reported once
-	failures   int
+	problem    string    // the last one reported, so that it is reported once
+	failures   int       // in a row
+	notBefore  time.Time // no further try before, unless the file changes
+	seen       fileLook  // the file when the last try was made
+}
+
+// fileLook tells whether a file was written.
+type fileLook struct {
+	mod  time.Time
+	size int64
+}
+
+func (w *watcher) look() fileLook {
+	info, err := os.Stat(w.path)
+	if err != nil {
+		return fileLook{}
+	}
+	return fileLook{info.ModTime(), info.Size()}
 }
 
 func (w *watcher) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		r, err := w.src.TokenFor(context.WithoutCancel(ctx), 0)
-		if err != nil && ctx.Err() == nil {
-			w.failures++
-			w.report(err)
-		}
-		if err == nil {
-			w.failures = 0
-			w.renewed(ctx, r)
+		if now := w.look(); now != w.seen || time.Now().After(w.notBefore) {
+			w.seen = now
+			w.try(ctx)
 		}
 		sleep(ctx, w.next(ctx))
 	}
 }
 
+func (w *watcher) try(ctx context.Context) {
+	r, err := w.src.TokenFor(context.WithoutCancel(ctx), 0)
+	switch {
+	case err == nil:
+		w.failures, w.notBefore, w.problem = 0, time.Time{}, ""
+		if r.Warning != nil { // it was said by an event; the token at hand is served meanwhile
+			w.postpone(r.Warning.RetryAfter, r.Token.Expiry)
+		}
+		w.renewed(ctx, r)
+	case ctx.Err() == nil:
+		w.report(err)
+		var asked time.Duration
+		if e := new(evergrant.Error); errors.As(err, &e) {
+			asked = e.RetryAfter
+		}
+		w.postpone(asked, time.Time{})
+	}
+	w.seen = w.look()
+}
+
+// postpone waits longer after each failure, but not past the end of the token
+// at hand, and always as long as the provider asks.
+func (w *watcher) postpone(asked time.Duration, end time.Time) {
+	wait := min(afterFailure<<min(w.failures, 10), mostPatience)
+	w.failures++
+	if left := time.Until(end); !end.IsZero() && left > 0 {
+		wait = min(wait, left)
+	}
+	w.notBefore = time.Now().Add(max(wait, asked)).Round(0) // wall time: a machine may sleep meanwhile
+}
+
 // next is how long to sleep: until the token is due, at most a wake.
 func (w *watcher) next(ctx context.Context) time.Duration {
-	wait := wake
-	if s, err := w.src.Status(ctx); err == nil && !s.RefreshAt.IsZero() && w.failures == 0 {
-		wait = min(wait, time.Until(s.RefreshAt)+10*time.Millisecond)
+	if w.failures > 0 {
+		return wake
 	}
-	return max(wait, 200*time.Millisecond)
+	s, err := w.src.Status(ctx)
+	if err != nil || s.RefreshAt.IsZero() {
+		return wake
+	}
+	return min(max(time.Until(s.RefreshAt), 200*time.Millisecond), wake)
 }
 
 func (w *watcher) report(err error) {
 	if text := err.Error(); text != w.problem {
 		w.problem = text
-		w.u.fail(err)
+		w.t.u.fail(err)
 	}
 }
 
 // renewed reports a token that was not there before and runs the hook.
 func (w *watcher) renewed(ctx context.Context, r *evergrant.Result) {
-	w.problem = ""
 	before := w.generation
 	w.generation = r.Token.Generation
 	if r.Token.Generation == before || before == 0 && r.Outcome != evergrant.Fresh {
 		return
 	}
-	if w.u.json {
-		w.u.value(refreshedJSON(w.path, r, false))
-		w.u.flush()
-	} else if !r.Token.Expiry.IsZero() {
-		w.u.say("%s: a new access token, valid until %s", w.path, until(r.Token.Expiry))
-	} else {
-		w.u.say("%s: a new access token", w.path)
+	u := w.t.u
+	var err error
+	switch {
+	case u.json:
+		err = u.record(refreshedJSON(w.path, r, false))
+	case u.quiet:
+	case r.Token.Expiry.IsZero():
+		err = u.now("%s: a new access token\n", printable(w.path))
+	default:
+		err = u.now("%s: a new access token, valid until %s\n", printable(w.path), until(r.Token.Expiry))
+	}
+	if err != nil { // nobody listens any more; the file is what counts
+		u.warn(err.Error(), "watch goes on")
 	}
 	if w.hook != "" {
 		w.runHook(ctx)
 	}
 }
 
-// runHook runs the user's command. It gets the file's name, never a token.
+// runHook runs the user's command. It gets the file's name, never a token, nor
+// the client's secret.
 func (w *watcher) runHook(ctx context.Context) {
 	shell := []string{"sh", "-c"}
 	if runtime.GOOS == "windows" {
 		shell = []string{"cmd", "/C"}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hookTime)
 	defer cancel()
 	c := exec.CommandContext(ctx, shell[0], shell[1], w.hook)
-	c.Env = append(os.Environ(), "EVERGRANT_FILE="+w.path)
-	c.Stdout, c.Stderr = w.u.err, w.u.err
-	if err := c.Run(); err != nil {
-		w.u.warn("the command of --on-change failed for "+w.path+": "+err.Error(), "look at the command")
+	c.Env = append(environWithout(w.t.secret), "EVERGRANT_FILE="+w.path)
+	c.Stdout, c.Stderr = w.t.u.err, w.t.u.err
+	c.WaitDelay = time.Second // a child of the hook may keep its output open
+	if err := c.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
+		w.t.u.warn("the command of --on-change failed for "+w.path+": "+err.Error(), "run it by hand with EVERGRANT_FILE set to see why")
 	}
 }
 
