@@ -184,15 +184,6 @@ func refill(path string) error {
 	return replace(path, "new")
 }
 
-// run starts a child and waits; it returns what the child printed.
-func run(t *testing.T, command string, args ...string) (string, error) {
-	t.Helper()
-	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), childEnv+"="+command)
-	out, err := cmd.CombinedOutput()
-	return string(out), err
-}
-
 // holder starts a process that holds the lock, and returns when it does.
 func holder(t *testing.T, path string) *exec.Cmd {
 	t.Helper()
