@@ -226,8 +226,11 @@ func TestErrorAnswers(t *testing.T) {
 		{`{"error":false}`, oauth.Dialect{}, "", "", ""},
 		{`{"error":100016,"error_description":null}`, oauth.Dialect{}, "100016", "", ""},
 		{`{"error":{"code":401,"message":"no\u001b[31m \u202eway"}}`, oauth.Dialect{}, "401", "no[31m way", ""},
-		{`{"error":{}}`, oauth.Dialect{}, "object", "", ""},
-		{`{"error":[]}`, oauth.Dialect{}, "array", "", ""},
+		{`{"error":{}}`, oauth.Dialect{}, "", "", ""}, // empty in any form is none: an API that says "error": 0 beside tokens means success
+		{`{"error":[]}`, oauth.Dialect{}, "", "", ""},
+		{`{"error":0}`, oauth.Dialect{}, "", "", ""},
+		{`{"error":{"x":1}}`, oauth.Dialect{}, "object", "", ""},
+		{`{"error":[1]}`, oauth.Dialect{}, "array", "", ""},
 		{`{"ok":false,"error":"token_expired"}`, slack, "token_expired", "", ""},
 		{`{"ok":false}`, slack, "not_ok", "", ""},
 		{`{"ok":true}`, slack, "", "", ""},
