@@ -89,7 +89,8 @@ type Config struct {
 	// ExchangeTimeout bounds one request to the provider; 0 means 30 s.
 	ExchangeTimeout time.Duration
 	// CallTimeout bounds a refresh with all its waits and retries; 0 means one
-	// minute. A caller's context bounds only how long that caller waits.
+	// minute. A request that has left is given its ExchangeTimeout in any case.
+	// A caller's context bounds only how long that caller waits.
 	CallTimeout time.Duration
 	// HTTP sends the token requests: certificates, proxy, transcript. The zero
 	// Client is ready to use.

@@ -42,7 +42,7 @@ func (t *target) identify(cmd *cobra.Command) {
 	f.StringArrayVar(&t.fields, "field", nil, "`name=/pointer` of a member that the file has elsewhere; repeatable, remembered")
 	f.StringArrayVar(&t.vars, "var", nil, "`name=value` of a variable in the provider's endpoints; repeatable")
 	f.DurationVar(&t.session, "session-lifetime", 0, "how long an access token is valid where the provider does not say; remembered")
-	f.DurationVar(&t.timeout, "timeout", time.Minute, "bound of the whole command, waits and retries included")
+	f.DurationVar(&t.timeout, "timeout", time.Minute, "bound of the command, waits and retries included; a request that has left is given its whole time")
 	f.StringVar(&t.caCert, "ca-cert", "", "PEM `file` of certificate authorities to trust instead of the system's")
 	f.StringVar(&t.catalog, "catalog", "", "`file` or folder with providers of your own")
 	f.BoolVarP(&t.verbose, "verbose", "v", false, "print a transcript of the exchange to stderr, without secrets")
