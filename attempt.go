@@ -345,7 +345,10 @@ func (x *attempt) hold(next *tokenfile.File, cause error, last bool) (outcome, b
 		x.tellRescue(p)
 	}
 	e := storageError("answer-held", p, "the new token could not be stored and is kept in "+p, "make room or repair the file; the next run puts it back from there", cause)
-	if err != nil {
+	if at := x.try.copyAt(); err != nil && at != "" {
+		e = storageError("answer-held", at, "the new token could not be put in its place; a copy that the next run takes is in "+at,
+			"repair the file or its folder and run it again, before the machine is restarted", errors.Join(cause, err))
+	} else if err != nil {
 		e = storageError("answer-unstored", x.g.place.id(), "the new token could not be made durable anywhere",
 			"do not restart the machine; repair the disk and run it again: a copy that a power cut would take may lie beside the file", errors.Join(cause, err))
 	}

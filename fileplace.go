@@ -450,6 +450,7 @@ type fileTry struct {
 	target  *lockedfile.Target
 	temp    *lockedfile.Temp // reserved; nil once it is filled
 	filled  *lockedfile.Temp // holds the answer, or what came out of an exchange
+	whole   string           // path of a whole copy of the answer; "" if there is none
 	attempt string
 	number  string // of the file that is reserved or filled
 	phaseAt int64  // offset of the phase word in the side file
@@ -502,14 +503,16 @@ func (t *fileTry) discard() {
 	}
 }
 
-// commit stores next. The file is read once more just before the exchange, and
-// what came out of the exchange is looked at after it: what another program
-// wrote in between is given back to the engine, never overwritten.
+// commit stores next. First the answer is made durable in a file of its own,
+// where recovery finds it whatever happens next. The token file is read once
+// more just before the exchange, and what came out of the exchange is looked at
+// after it: what another program wrote in between is given back to the engine,
+// never overwritten.
 func (t *fileTry) commit(_ context.Context, cur holding, next *tokenfile.File, st *state) error {
-	if err := t.look(cur); err != nil {
+	if err := t.fill(next, st); err != nil {
 		return err
 	}
-	if err := t.fill(next, st); err != nil {
+	if err := t.look(cur); err != nil {
 		return err
 	}
 	if err := t.swap(cur, next); err != nil {
@@ -541,7 +544,7 @@ func (t *fileTry) fill(next *tokenfile.File, st *state) error {
 		t.spoiled(temp, next.Bytes()) // fsync is not tried again on the same file
 		return err
 	}
-	t.filled = temp
+	t.filled, t.whole = temp, temp.Path()
 	if before != nil && before.Path() != temp.Path() {
 		before.Remove()
 	}
@@ -552,12 +555,18 @@ func (t *fileTry) fill(next *tokenfile.File, st *state) error {
 // whole answer it stays: a copy that a power cut may take is better than none,
 // and recovery knows it by its hash.
 func (t *fileTry) spoiled(temp *lockedfile.Temp, want []byte) {
-	if b, err := os.ReadFile(temp.Path()); err == nil && bytes.Equal(b, want) {
-		temp.Close()
+	b, err := os.ReadFile(temp.Path())
+	if err == nil && !bytes.Equal(b, want) {
+		temp.Remove()
 		return
 	}
-	temp.Remove()
+	temp.Close()
+	if err == nil {
+		t.whole = temp.Path()
+	}
 }
+
+func (t *fileTry) copyAt() string { return t.whole }
 
 // look reads the file again and gives it back if it is not what is expected.
 // A program that rewrites the file in place shows it cut for a moment: that is
@@ -589,6 +598,7 @@ func (t *fileTry) swap(cur holding, next *tokenfile.File) error {
 		if err != nil || !exchanged { // not exchanged: renamed, the window of a plain rename stays
 			return err
 		}
+		t.whole = "" // the answer is in its place, and what came out has the name
 		out, err := os.ReadFile(t.filled.Path())
 		if err != nil {
 			return err

@@ -85,6 +85,9 @@ type try interface {
 	// returns a *movedError, having changed nothing that another program
 	// wrote, when the document is no longer cur.
 	commit(ctx context.Context, cur holding, next *tokenfile.File, st *state) error
+	// copyAt is where a whole copy of the answer lies that recovery finds; "" if
+	// there is none.
+	copyAt() string
 	// discard frees what was reserved.
 	discard()
 }

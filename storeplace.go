@@ -291,4 +291,6 @@ func (t *storeTry) commit(ctx context.Context, cur holding, next *tokenfile.File
 	return err
 }
 
+func (t *storeTry) copyAt() string { return "" }
+
 func (t *storeTry) discard() {}
