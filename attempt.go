@@ -277,10 +277,10 @@ func (x *attempt) take(a *oauth.Answer, token *oauth.TokenAnswer, next *tokenfil
 	st := x.st
 	now := thisMoment()
 	refresh := next.RefreshToken()
-	if x.replay && x.st.Doubt != nil && x.st.Doubt.Deadline.After(now.At) {
-		st.QuietUntil = x.st.Doubt.Deadline // the request in doubt may still arrive
-	}
 	rotated := refresh != x.sent
+	answered := *st.Intent
+	answered.Deadline = now.At // this request has arrived; what is in doubt may still travel
+	st.Intent = &answered
 	st.renew(next.AccessToken(), refresh, now)
 	st.Grant = x.t.id
 	st.Last = lastTry{At: now.At, Outcome: Fresh}

@@ -249,7 +249,9 @@ func paced(q ask, h *holding, e expiry, now time.Time) decision {
 // (design §2 "In doubt").
 func inDoubt(q ask, h *holding, t terms, e expiry, now time.Time) decision {
 	d := h.st.Doubt
-	if g := t.grace(); g > 0 && d.age(now) >= 0 && d.age(now) < g/2 {
+	// A window shorter than the time a request may travel is no licence: the
+	// replay rotates, its window ends, and the first request arrives after it.
+	if g := t.grace(); g >= d.Deadline.Sub(d.LastAt) && g > 0 && d.age(now) >= 0 && d.age(now) < g/2 {
 		if next := d.LastAt.Add(backoff(d.Tries-1, graceDelays)); now.Before(next) {
 			return decision{do: wait, until: next, err: d.failure(e)}
 		}

@@ -258,12 +258,21 @@ func (s *fileSession) pending(h holding, attempts []string) (*tokenfile.File, er
 
 // committed looks for the temporary file that went through the exchange: its
 // name still has the hash of what is in the token file now.
-func (s *fileSession) committed(h holding, attempt string) bool {
+func (s *fileSession) committed(h holding, attempt string) (out *tokenfile.File, yes bool) {
 	temps, _ := s.temps(attempt)
 	hash := contentHash(h.file.Bytes())
-	return slices.ContainsFunc(temps, func(t tempFile) bool {
-		return t.hash == hash && t.token == h.st.mark(h.file.RefreshToken())
-	})
+	for _, t := range temps {
+		if t.hash != hash || t.token != h.st.mark(h.file.RefreshToken()) {
+			continue
+		}
+		if b, err := os.ReadFile(t.path); err == nil && contentHash(b) != hash {
+			if was, err := s.p.parse(b, h.st); err == nil {
+				return was.file, true
+			}
+		}
+		return nil, true
+	}
+	return nil, false
 }
 
 // tempFile is a temporary file by its name.

@@ -61,8 +61,9 @@ type session interface {
 	// not put in its place; nil if there is none.
 	pending(h holding, attempts []string) (*tokenfile.File, error)
 	// committed reports whether the document is what this attempt wrote: its
-	// process ended after the commit and before it could say so.
-	committed(h holding, attempt string) bool
+	// process ended after the commit and before it could say so. out is what
+	// came out of the exchange, if it is still there.
+	committed(h holding, attempt string) (out *tokenfile.File, yes bool)
 	// begin makes the intent in st durable, after making sure that the answer
 	// can be stored. If it fails nothing must be sent.
 	begin(ctx context.Context, h holding, st *state) (try, error)

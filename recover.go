@@ -3,6 +3,7 @@ package evergrant
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/evergrant/evergrant/internal/lockedfile"
 	"github.com/evergrant/evergrant/internal/tokenfile"
@@ -15,7 +16,13 @@ import (
 // answer was rolled forward.
 func (g *engine) recover(ctx context.Context, s session, h *holding, replay bool) (bool, error) {
 	st := &h.st
-	committed := st.Intent != nil && s.committed(*h, st.Intent.Attempt)
+	var committed bool
+	if st.Intent != nil {
+		var out *tokenfile.File
+		if out, committed = s.committed(*h, st.Intent.Attempt); out != nil && st.mark(string(out.Bytes())) != st.Intent.Base {
+			return true, g.reinstate(ctx, s, h, out)
+		}
+	}
 	open := st.Intent != nil || st.Doubt != nil
 	var answer *tokenfile.File
 	if open {
@@ -79,7 +86,8 @@ func (g *engine) rollForward(ctx context.Context, s session, h *holding, answer 
 	cur := *h
 	for edits := 0; ; edits++ {
 		next := answer
-		if st.mark(string(cur.file.Bytes())) != in.Base {
+		ours := cur.file.AccessToken() == answer.AccessToken() && cur.file.RefreshToken() == answer.RefreshToken() // an edit was being spliced in
+		if st.mark(string(cur.file.Bytes())) != in.Base && !ours {
 			var err error
 			if next, _, err = cur.file.Merge(tokenfile.Answer{Members: answerMembers(answer)}); err != nil {
 				return storageError("recover", g.place.id(), "the answer of an interrupted refresh could not be put back", "look at the files beside it", err)
@@ -92,9 +100,6 @@ func (g *engine) rollForward(ctx context.Context, s session, h *holding, answer 
 		stored.forgetTimes()
 		if rotated {
 			stored.Learned.Rotates, stored.Learned.RotatedAt = &rotated, stored.Committed.At
-		}
-		if in.Replay {
-			stored.QuietUntil = in.Deadline
 		}
 		t, err := s.begin(ctx, cur, &st)
 		if err != nil {
@@ -117,6 +122,42 @@ func (g *engine) rollForward(ctx context.Context, s session, h *holding, answer 
 		h.file, h.st = next, stored
 		return nil
 	}
+}
+
+// reinstate gives another program's document its due: it was written just before
+// the exchange and came out of it, and the process ended before it could look.
+// An edit is spliced into ours; a login is put back, and ours is kept aside.
+func (g *engine) reinstate(ctx context.Context, s session, h *holding, out *tokenfile.File) error {
+	st := h.st
+	in := *st.Intent
+	in.Phase = sending
+	st.Intent = &in
+	stored := st
+	stored.Grant = st.remembered()
+	next := out
+	if isLogin(holding{file: out, st: st}, h.file.RefreshToken()) {
+		if _, err := lockedfile.WriteElsewhere(g.cfg.rescueDirs(), "aside."+in.Attempt+".json", h.file.Bytes()); err != nil {
+			return storageError("aside-unwritten", g.place.id(), "the answer of an interrupted refresh could not be put aside", "nothing was sent; make room and run it again", err)
+		}
+		stored.adopt(out.AccessToken(), out.RefreshToken(), time.Now())
+	} else {
+		var err error
+		if next, _, err = out.Merge(tokenfile.Answer{Members: answerMembers(h.file)}); err != nil {
+			return storageError("recover", g.place.id(), "an edit by another program could not be put back", "look at the files beside it", err)
+		}
+		stored.renew(next.AccessToken(), next.RefreshToken(), thisMoment())
+		stored.forgetTimes()
+	}
+	t, err := s.begin(ctx, *h, &st)
+	if err != nil {
+		return err
+	}
+	defer t.discard()
+	if err := t.commit(ctx, *h, next, &stored); err != nil {
+		return storageError("recover", g.place.id(), "what another program wrote during an interrupted refresh could not be put back", "make room or repair the file, then run again", err)
+	}
+	h.file, h.st = next, stored
+	return nil
 }
 
 // resolve decides what the document says about the open intent and doubt.

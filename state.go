@@ -369,8 +369,16 @@ func (st *state) forgetTimes() {
 	l.Source, l.TokenType = "", ""
 }
 
-// renew begins a generation with these tokens. It ends every doubt.
+// renew begins a generation with these tokens. It ends every doubt. Where a
+// request was replayed, the first one may still arrive: then nothing new is
+// sent before it cannot any more.
 func (st *state) renew(access, refresh string, now moment) {
+	if in := st.Intent; in != nil && in.Replay {
+		st.QuietUntil = later(st.QuietUntil, in.Deadline)
+		if st.Doubt != nil {
+			st.QuietUntil = later(st.QuietUntil, st.Doubt.Deadline)
+		}
+	}
 	fp := st.mark(refresh)
 	st.Replaced = slices.Clone(st.Replaced)
 	for _, old := range []string{st.Refresh, st.sent()} {
@@ -379,6 +387,13 @@ func (st *state) renew(access, refresh string, now moment) {
 	st.Generation++
 	st.Access, st.Refresh, st.Committed = st.mark(access), fp, now
 	st.Intent, st.Doubt, st.Dead, st.Aside = nil, nil, nil, nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // sent is the fingerprint of the refresh token of the open intent or doubt.

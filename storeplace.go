@@ -204,7 +204,7 @@ func (s *storeSession) pending(h holding, attempts []string) (*tokenfile.File, e
 }
 
 // committed is never the case: document and intent are one record.
-func (s *storeSession) committed(holding, string) bool { return false }
+func (s *storeSession) committed(holding, string) (*tokenfile.File, bool) { return nil, false }
 
 func (s *storeSession) rescue(attempt string, next *tokenfile.File) (string, error) {
 	b := next.Bytes()
