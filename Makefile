@@ -9,9 +9,9 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 30s
 
-# Packages whose tests run many processes: the race detector sees nothing in
-# those and would only slow them down. All others run under it.
-HEAVY := /(cmd|crashtest|interop|bench)(/|$$)
+# Packages whose tests run many processes or walk many states: the race detector
+# sees nothing in those and would only slow them down. All others run under it.
+HEAVY := /(bench|canary|cmd|conformance|crashtest|interop|model|mutation|simworld)(/|$$)
 
 .PHONY: build test setup lint bench fuzz prove release demo clean
 
