@@ -68,6 +68,23 @@ func (t terms) neverRotates(st *state) bool {
 // grace is how long the token just sent may be sent again; 0: not at all.
 func (t terms) grace() time.Duration { return t.provider().Rotation().Grace }
 
+// healable reports whether a lost reply can still be had again: then every
+// call tries, however good the access token is, for the window closes. An open
+// intent counts once its owner has had a moment to finish.
+func (t terms) healable(st *state, now time.Time) bool {
+	var since moment
+	switch {
+	case st.Doubt != nil:
+		since = st.Doubt.Since
+	case st.Intent != nil && st.Intent.Started.age(now) > time.Second:
+		since = st.Intent.Started
+	default:
+		return false
+	}
+	age := since.age(now)
+	return age >= 0 && age < t.grace()/2
+}
+
 func (t terms) lifetimes(st *state) lifetimeSources {
 	return lifetimeSources{session: t.session, learned: st.Learned.Lifetime.duration(), provider: t.provider()}
 }
@@ -149,10 +166,10 @@ func decide(q ask, h *holding, t terms, now time.Time) decision {
 // enough reports whether the token at hand is good enough for the ask, or can
 // be known never to be.
 func enough(q ask, h *holding, t terms, e expiry, now time.Time) (decision, bool) {
-	if h.file.AccessToken() == "" {
+	if h.file.AccessToken() == "" || t.healable(&h.st, now) {
 		return decision{}, false
 	}
-	if !bearer(h.tokenType()) && (e.At.IsZero() || now.Before(e.At)) {
+	if !bearer(h.tokenType()) && !e.ended(now) {
 		return decision{do: fail, err: needsProof(h.tokenType())}, true
 	}
 	due := t.due(h, e)
@@ -196,7 +213,7 @@ func servable(q ask, h *holding, e expiry, now time.Time) bool {
 	if q.min > 0 {
 		return !e.At.IsZero() && e.At.Sub(now) >= q.min
 	}
-	return e.At.IsZero() || now.Before(e.At)
+	return !e.ended(now)
 }
 
 // tokenType is the access token's type; "" where nobody says.
@@ -257,7 +274,7 @@ func inDoubt(q ask, h *holding, t terms, e expiry, now time.Time) decision {
 		}
 		return decision{do: send, replay: true}
 	}
-	out := !e.At.IsZero() && !now.Before(e.At) || h.file.AccessToken() == ""
+	out := e.ended(now) || h.file.AccessToken() == ""
 	last := out || q.replay || q.kind == askRejected || t.neverRotates(&h.st)
 	if !last {
 		return decision{do: fail, err: d.failure(e)}

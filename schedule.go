@@ -55,6 +55,12 @@ type expiry struct {
 	Issued time.Time
 }
 
+// ended reports whether the token is known to have ended. A lifetime that was
+// learned from one rejection is a guess: it makes a token due, not ended.
+func (e expiry) ended(now time.Time) bool {
+	return !e.At.IsZero() && e.From != "learned" && !now.Before(e.At)
+}
+
 // lifetimeSources are what a lifetime can be drawn from when the answer itself
 // has none.
 type lifetimeSources struct {
