@@ -13,7 +13,7 @@ FUZZTIME ?= 30s
 # sees nothing in those and would only slow them down. All others run under it.
 HEAVY := /(bench|canary|cmd|conformance|crashtest|interop|model|mutation|simworld)(/|$$)
 
-.PHONY: build test setup lint bench fuzz prove release demo clean
+.PHONY: build test setup lint bench fuzz prove conformance release demo clean
 
 build: ## the binary, for this machine
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(VERSION)" -o evergrant ./cmd/evergrant
@@ -45,8 +45,15 @@ bench: setup ## side by side with others, as a table in docs/benchmarks.md
 fuzz: ## every fuzz test for FUZZTIME
 	scripts/fuzz $(FUZZTIME)
 
-prove: ## the crash sweeps in full length
-	EVERGRANT_PROVE=1 go test -count=1 -timeout 2h -v ./crashtest
+prove: setup ## the long proofs: every crash point, the model's depths, simulated years, histories, mutations
+	@export PATH="$$(scripts/setup path)" EVERGRANT_PROVE=1; rc=0; \
+	for p in ./model ./simworld ./crashtest; do go test -count=1 -timeout 40m -v $$p || rc=1; done; \
+	go test -count=1 -timeout 30m -run 'TestHistories|TestWorld' . || rc=1; \
+	go run ./mutation || rc=1; \
+	exit $$rc
+
+conformance: setup ## four programs through the conformance cases, into docs/conformance.md
+	@export PATH="$$(scripts/setup path)"; go run ./conformance/report
 
 release: ## static binaries for all systems in dist/
 	scripts/release $(VERSION)

@@ -61,6 +61,7 @@ var provoked = map[string]struct {
 func TestEveryRule(t *testing.T) {
 	for _, id := range evergrant.RuleIDs() {
 		t.Run(id, func(t *testing.T) {
+			t.Parallel()
 			how, ok := provoked[id]
 			if !ok {
 				t.Fatal("no test provokes this row")
@@ -69,7 +70,7 @@ func TestEveryRule(t *testing.T) {
 			if how.fault != "" {
 				b.idp.SetHabits(func(h *idptest.Habits) { h.Fault = how.fault })
 			}
-			b.cfg.CallTimeout = 200 * time.Millisecond
+			b.cfg.CallTimeout = 2 * time.Second
 			if how.change != nil {
 				how.change(t, &b.cfg)
 			}

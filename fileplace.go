@@ -265,14 +265,16 @@ func (s *fileSession) committed(h holding, attempt string) (out *tokenfile.File,
 		if t.hash != hash || t.token != h.st.mark(h.file.RefreshToken()) {
 			continue
 		}
-		if b, err := os.ReadFile(t.path); err == nil && contentHash(b) != hash {
-			if was, err := s.p.parse(b, h.st); err == nil {
-				return was.file, true
-			}
+		yes = true
+		b, err := os.ReadFile(t.path)
+		if err != nil || contentHash(b) == hash || out != nil && h.st.Intent != nil && h.st.mark(string(b)) == h.st.Intent.Base {
+			continue
 		}
-		return nil, true
+		if was, err := s.p.parse(b, h.st); err == nil { // several: the one that is not what the try started from
+			out = was.file
+		}
 	}
-	return nil, false
+	return out, yes
 }
 
 // tempFile is a temporary file by its name.

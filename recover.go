@@ -130,7 +130,7 @@ func (g *engine) rollForward(ctx context.Context, s session, h *holding, answer 
 func (g *engine) reinstate(ctx context.Context, s session, h *holding, out *tokenfile.File) error {
 	st := h.st
 	in := *st.Intent
-	in.Phase = sending
+	in.Phase, in.Base = sending, st.mark(string(h.file.Bytes())) // what comes out this time is ours
 	st.Intent = &in
 	stored := st
 	stored.Grant = st.remembered()

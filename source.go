@@ -166,7 +166,9 @@ func (s *Source) stillGood(h *snapshot, min time.Duration) bool {
 	if !h.good(min) || min == 0 && h.isDue() {
 		return false
 	}
-	if at := s.engine.place.stamp(s.base); at.known && at != h.at { // a store that does not answer takes no good token away
+	// A store that does not answer (the zero stamp) takes no good token away. A
+	// file that was written just now has a stamp that proves nothing: look again.
+	if at := s.engine.place.stamp(s.base); at != (stamp{}) && (!at.known || at != h.at) {
 		return false
 	}
 	s.hot.CompareAndSwap(h, &snapshot{token: h.token, due: h.due, at: h.at, until: monotonic() + h.wait()})

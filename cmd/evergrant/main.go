@@ -82,6 +82,7 @@ func makers() []maker {
 		{"providers", providersCommand},
 		{"demo", demoCommand},
 		{"simulate", simulateCommand},
+		{"conformance", conformanceCommand},
 		{"version", versionCommand},
 		{"completion", completionCommand},
 		{"man", manCommand},

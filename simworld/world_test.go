@@ -1,0 +1,155 @@
+package simworld_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var (
+	seedFlag = flag.Uint64("seed", 0, "seed of the world; 0 is the same one each time, and with EVERGRANT_PROVE=1 a new one")
+	lifeFlag = flag.String("life", "", "the one life to live, such as P2/31")
+	prove    = os.Getenv("EVERGRANT_PROVE") == "1"
+)
+
+// Simulated time of each class: the lives of a class end when they have lived
+// so long together.
+const (
+	classTime = 150 * day
+	proveBy   = 15
+	day       = 24 * time.Hour
+)
+
+// TestWorld lives through the years and prints what happened in them.
+func TestWorld(t *testing.T) {
+	seed := *seedFlag
+	if seed == 0 && prove {
+		seed = rand.Uint64N(1 << 32)
+	}
+	t.Logf("seed %d (replay with -seed)", seed)
+	began, goroutines := time.Now(), runtime.NumGoroutine()
+	sum := newTally()
+	t.Run("class", func(t *testing.T) {
+		for _, c := range classes {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				liveAll(t, c, seed, sum)
+			})
+		}
+	})
+	t.Logf("%s of %s\n%s", time.Since(began).Round(time.Second), t.Name(), sum)
+	if n := runtime.NumGoroutine(); n > goroutines+2 { // I5; the runtime may keep one or two of its own
+		t.Errorf("%d goroutines before, %d after", goroutines, n)
+	}
+}
+
+// liveAll lives through the lives of a class until its time is up.
+func liveAll(t *testing.T, c class, seed uint64, sum *tally) {
+	target := classTime
+	if prove {
+		target *= proveBy
+	}
+	if *lifeFlag != "" {
+		name, n, _ := strings.Cut(*lifeFlag, "/")
+		if i := 0; name == c.name {
+			fmt.Sscan(n, &i)
+			live(t, c, seed, i, sum)
+		}
+		return
+	}
+	for i, lived := 0, time.Duration(0); lived < target && !t.Failed(); i++ {
+		lived += live(t, c, seed, i, sum)
+	}
+}
+
+// live is one life in a bubble of its own, which ends only when every
+// goroutine in it has (I5). It returns the simulated time.
+func live(t *testing.T, c class, seed uint64, i int, sum *tally) (lived time.Duration) {
+	ok := t.Run(fmt.Sprint(i), func(t *testing.T) {
+		rescue := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			l := newLife(t, c, seed, i, rescue)
+			l.run()
+			lived = time.Since(l.began)
+			sum.add(l)
+		})
+	})
+	if !ok {
+		t.Fail()
+	}
+	return lived
+}
+
+// tally counts over all lives.
+type tally struct {
+	mu          sync.Mutex
+	lives       int
+	time        time.Duration
+	classes     map[string]*count
+	faults      map[string]int
+	crashes     map[string]int
+	calls       int
+	checks      int
+	revocations int
+}
+
+// count is the part of a class.
+type count struct{ grants, requests, replays, unavoidable, avoidable int }
+
+func newTally() *tally {
+	return &tally{classes: map[string]*count{}, faults: map[string]int{}, crashes: map[string]int{}}
+}
+
+func (s *tally) add(l *life) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.classes[l.class.name]
+	if c == nil {
+		c = new(count)
+		s.classes[l.class.name] = c
+	}
+	s.lives++
+	s.time += time.Since(l.began)
+	c.grants += l.count.grants
+	c.requests += l.count.requests
+	c.replays += l.count.replays
+	c.unavoidable += l.count.unavoidable
+	c.avoidable += l.count.avoidable
+	s.calls += l.calls
+	s.checks += l.checks
+	s.revocations += l.revocations
+	for k, n := range l.faults {
+		s.faults[k] += n
+	}
+	for k, n := range l.crashes {
+		s.crashes[k] += n
+	}
+}
+
+func (s *tally) String() string {
+	var b strings.Builder
+	var all count
+	fmt.Fprintf(&b, "class grants requests replays | losses: unavoidable avoidable\n")
+	for _, c := range classes {
+		if n := s.classes[c.name]; n != nil {
+			fmt.Fprintf(&b, "%-5s %6d %8d %7d | %19d %9d\n", c.name, n.grants, n.requests, n.replays, n.unavoidable, n.avoidable)
+			all.grants += n.grants
+			all.requests += n.requests
+			all.replays += n.replays
+			all.unavoidable += n.unavoidable
+			all.avoidable += n.avoidable
+		}
+	}
+	fmt.Fprintf(&b, "%-5s %6d %8d %7d | %19d %9d\n", "all", all.grants, all.requests, all.replays, all.unavoidable, all.avoidable)
+	fmt.Fprintf(&b, "%d lives, %.1f grant-years, %d calls, %d checks, %d ended by the provider's user\n", s.lives, s.time.Hours()/24/365.25, s.calls, s.checks, s.revocations)
+	fmt.Fprintf(&b, "crashes: %s\n", listed(s.crashes))
+	fmt.Fprintf(&b, "faults: %s", listed(s.faults))
+	return b.String()
+}
