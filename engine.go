@@ -80,6 +80,9 @@ func (g *engine) run(ctx context.Context, q ask) (*Result, error) {
 			lost++ // a grace window may be counted too: one replay a call
 			o.again = o.again && lost < 2
 		}
+		if cause := context.Cause(ctx); o.err != nil && o.err.Rule == "interrupted" && last != nil && !errors.Is(cause, ErrClosed) {
+			o.err, o.again = outOfTime(last, cause), false // the call's time ended: what stood in the way is the news
+		}
 		if o.err != nil && !o.again {
 			return g.giveUp(ctx, q, o.err)
 		}
