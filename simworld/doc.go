@@ -35,8 +35,8 @@
 //
 // A loss is unavoidable only if a reply with the new refresh token never reached
 // a keeper, or reached one that ended before it was durable; on a server with a
-// grace window only if moreover no call without any fault began and ended in the
-// first half of the window. Every other loss fails the test, with the seed, the
+// grace window only if moreover no call without any fault began, while no other was
+// at work, and ended in the first half of the window. Every other loss fails the test, with the seed, the
 // life and its last events.
 //
 // # Limits

@@ -59,7 +59,7 @@ type life struct {
 	rejecting    time.Time // when an access token was last reported
 	stored       stored
 	durable      map[string]bool      // access tokens that were ever stored
-	arrived      map[string]time.Time // when the access token's request had left
+	arrived      map[string]time.Time // when the access token's request had left, if its lifetime came too
 	wires        map[string]*wire
 	posts        []*wire // in order of leaving
 	pending      []*wire // with a new refresh token that was not found stored yet
@@ -454,7 +454,7 @@ func (l *life) make(k *keeper, c call) error {
 	l.mu.Lock()
 	l.calls++
 	fired, troubled, from := l.fired, l.storeFaults, time.Now()
-	steady := l.paused == 0
+	steady, idle := l.paused == 0, l.lockedBy == nil
 	l.noteLocked(k, "%s …", c.kind)
 	l.mu.Unlock()
 	ctx, cancel := context.WithTimeout(k.ctx, c.patience)
@@ -466,7 +466,7 @@ func (l *life) make(k *keeper, c call) error {
 	if k.dead || l.closed {
 		return errCrashed
 	}
-	if steady && l.fired == fired && c.kind != "token" && c.patience > time.Minute {
+	if steady && idle && l.fired == fired && c.kind != "token" && c.patience > time.Minute {
 		l.chances = append(l.chances, span{from, time.Now()})
 	}
 	l.judgeCallLocked(k, c, token, err, steady && l.paused == 0 && l.storeFaults == troubled)

@@ -65,6 +65,7 @@ type wire struct {
 	gen       int // generation of the refresh token that left; 0: none yet
 	at        time.Time
 	broken    bool // the keeper cannot know the outcome
+	slowed    bool
 	concluded bool // its keeper has journalled an outcome
 	got       int  // highest generation of a refresh token that arrived whole
 }
@@ -275,7 +276,7 @@ func (w *wire) drips(limit *int) error {
 		d = w.fault.drip
 	case "drip-slow":
 		d = 3 * time.Second
-		defer w.breaks(w.fault.kind)
+		w.slows()
 	default:
 		return nil
 	}
@@ -285,6 +286,16 @@ func (w *wire) drips(limit *int) error {
 		return nil
 	case <-w.closed:
 		return net.ErrClosed
+	}
+}
+
+// slows counts a drip once. What is short may come whole all the same.
+func (w *wire) slows() {
+	w.k.l.mu.Lock()
+	defer w.k.l.mu.Unlock()
+	if !w.slowed {
+		w.slowed = true
+		w.k.l.firedLocked(w.fault.kind)
 	}
 }
 
@@ -299,7 +310,7 @@ func (w *wire) arrives(b []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w.in = append(w.in, b...)
-	if m := accessMember.FindSubmatch(w.in); m != nil && l.arrived[string(m[1])].IsZero() {
+	if m := accessMember.FindSubmatch(w.in); m != nil && strings.Contains(string(w.in), `"expires_in":`) && l.arrived[string(m[1])].IsZero() {
 		l.arrived[string(m[1])] = w.at
 	}
 	if w.got > 0 || !strings.Contains(string(w.in), " 200 OK") {
