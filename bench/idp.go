@@ -14,8 +14,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 const clientID = "app"
@@ -120,7 +122,7 @@ func (b *bench) tokenFile(name string) (path string, g grant, err error) {
 // answerBody is a token answer of the size that Salesforce's has.
 var answerBody = `{"access_token":"00D000000000001!` + strings.Repeat("a", 96) + `","refresh_token":"5Aep` + strings.Repeat("r", 83) +
 	`","signature":"` + strings.Repeat("s", 43) + `=","scope":"refresh_token api","instance_url":"https://acme.my.salesforce.com",` +
-	`"id":"https://login.salesforce.com/id/00D000000000001EAA/005000000000001AAA","token_type":"Bearer","issued_at":"1795407019578","expires_in":3600}`
+	`"id":"https://login.salesforce.com/id/00D000000000001EAA/005000000000001AAA","token_type":"Bearer","issued_at":"` + strconv.FormatInt(time.Now().UnixMilli(), 10) + `","expires_in":3600}`
 
 // serveAnswers answers every POST with answerBody until ctx ends: the cheapest
 // endpoint there can be, so that the client is what is measured.
