@@ -234,23 +234,19 @@ func (s *fileSession) release() { s.l.Release() }
 
 func (s *fileSession) read(context.Context) (holding, error) { return s.p.readAt(s.at, false) }
 
-// pending looks for the temporary file of one of the attempts, then for a
-// rescue file.
-func (s *fileSession) pending(h holding, attempts []string) (*tokenfile.File, error) {
-	for _, attempt := range attempts {
-		temps, err := s.temps(attempt)
-		if err != nil {
-			return nil, err
-		}
-		found, err := rescued(s.p.rescue, s.at.file, attempt)
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range append(temps, found...) {
-			f, err := s.whole(t, h.st)
-			if f != nil || err != nil {
-				return f, err
-			}
+// pending looks for the temporary file of the attempt, then for a rescue file.
+func (s *fileSession) pending(h holding, attempt string) (*tokenfile.File, error) {
+	temps, err := s.temps(attempt)
+	if err != nil {
+		return nil, err
+	}
+	found, err := rescued(s.p.rescue, s.at.file, attempt)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range append(temps, found...) {
+		if f, err := s.whole(t, h.st); f != nil || err != nil {
+			return f, err
 		}
 	}
 	return nil, nil

@@ -57,9 +57,9 @@ func (h *holding) undecided() bool {
 // session is a place under its lock.
 type session interface {
 	read(ctx context.Context) (holding, error)
-	// pending finds the answer of one of these attempts that was written but
-	// not put in its place; nil if there is none.
-	pending(h holding, attempts []string) (*tokenfile.File, error)
+	// pending finds the answer of an attempt that was written but not put in
+	// its place; nil if there is none.
+	pending(h holding, attempt string) (*tokenfile.File, error)
 	// committed reports whether the document is what this attempt wrote: its
 	// process ended after the commit and before it could say so. out is what
 	// came out of the exchange, if it is still there.

@@ -64,7 +64,7 @@ func (g *engine) lostAnswer(s session, h *holding) (*tokenfile.File, string, err
 		if g.held != nil && g.held.attempt == a {
 			return g.held.file, a, nil
 		}
-		if f, err := s.pending(*h, []string{a}); f != nil || err != nil {
+		if f, err := s.pending(*h, a); f != nil || err != nil {
 			return f, a, err
 		}
 	}

@@ -181,23 +181,21 @@ func (s *storeSession) release() { s.unlock() }
 
 func (s *storeSession) read(ctx context.Context) (holding, error) { return s.p.read(ctx) }
 
-func (s *storeSession) pending(h holding, attempts []string) (*tokenfile.File, error) {
-	for _, attempt := range attempts {
-		found, err := rescued(s.p.rescueDirs, s.p.key, attempt)
+func (s *storeSession) pending(h holding, attempt string) (*tokenfile.File, error) {
+	found, err := rescued(s.p.rescueDirs, s.p.key, attempt)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range found {
+		b, err := wholeFile(r.path, r.hash)
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range found {
-			b, err := wholeFile(r.path, r.hash)
-			if err != nil {
-				return nil, err
-			}
-			if b == nil {
-				continue
-			}
-			if f, err := s.p.parse(b, &h.st); err == nil {
-				return f, nil
-			}
+		if b == nil {
+			continue
+		}
+		if f, err := s.p.parse(b, &h.st); err == nil {
+			return f, nil
 		}
 	}
 	return nil, nil
