@@ -83,7 +83,7 @@ func (s *Source) see() (since, error) {
 		return since{}, err
 	}
 	seen := since{known: true, generation: h.st.Generation, access: digestOf(h.file.AccessToken()), refresh: digestOf(h.file.RefreshToken())}
-	if h.undecided() {
+	if h.undecided() || h.st.mark(h.file.AccessToken()) != h.st.Access || h.st.mark(h.file.RefreshToken()) != h.st.Refresh {
 		seen.generation++ // what is there will be adopted as the next one: it is not news later
 	}
 	return seen, nil
