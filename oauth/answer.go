@@ -18,6 +18,7 @@ import (
 
 const (
 	maxBody       = 1 << 20 // of an answer, before and after inflating
+	maxRefusal    = 1 << 18 // of one that is no success
 	maxRetryAfter = time.Hour
 )
 
@@ -87,20 +88,26 @@ func seconds(text string, limit time.Duration) (time.Duration, bool) {
 	return time.Duration(f * float64(time.Second)), true
 }
 
-// readBody reads at most maxBody bytes, inflated if the server compressed
+// readBody reads at most maxBody bytes (maxRefusal where the status is no success), inflated if the server compressed
 // without being asked. On an error it returns what came before it.
 func readBody(resp *http.Response) (body []byte, truncated bool, err error) {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return nil, false, nil // what follows is not a body and may never end
 	}
 	// The limit on the raw bytes stops streams that inflate to nothing.
-	raw := &io.LimitedReader{R: resp.Body, N: maxBody + 1}
+	limit := maxBody
+	if resp.StatusCode/100 != 2 {
+		limit = maxRefusal
+	}
+	raw := &io.LimitedReader{R: resp.Body, N: int64(limit) + 1}
 	src, err := inflate(bufio.NewReaderSize(raw, 4096), resp.Header.Get("Content-Encoding"))
 	if err == nil {
-		body, err = io.ReadAll(io.LimitReader(src, maxBody+1))
+		var b bytes.Buffer // doubles, where io.ReadAll would leave four times the body behind
+		_, err = b.ReadFrom(io.LimitReader(src, int64(limit)+1))
+		body = b.Bytes()
 	}
-	if len(body) > maxBody {
-		return body[:maxBody], true, nil
+	if len(body) > limit {
+		return body[:limit], true, nil
 	}
 	if raw.N == 0 {
 		return body, true, nil

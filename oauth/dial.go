@@ -83,7 +83,12 @@ func (c *Client) open(ctx context.Context, u *url.URL, t *tracer) (*gate, error)
 	if via != nil {
 		first, phase = via, PhaseProxy
 	}
-	conn, err := c.dial(t.watch(ctx), first)
+	if via != nil {
+		if err := c.gateBehindProxy(ctx, u.Hostname()); err != nil {
+			return nil, unsent(PhaseGate, err)
+		}
+	}
+	conn, err := c.dial(t.watch(ctx), first, via == nil)
 	if err != nil {
 		return nil, unsent(dialPhase(err, phase), err)
 	}
@@ -114,7 +119,7 @@ func (c *Client) raise(ctx context.Context, g *gate, u, via *url.URL, t *tracer)
 		}
 		return nil
 	}
-	conn, err := c.secure(ctx, g.Conn, u.Hostname())
+	conn, err := c.secure(ctx, g.Conn, u.Hostname(), c.clientCertificate())
 	if err != nil {
 		return unsent(PhaseTLS, err)
 	}
@@ -145,18 +150,31 @@ func (c *Client) proxy(u *url.URL) (*url.URL, error) {
 	return via, nil
 }
 
-func (c *Client) dial(ctx context.Context, u *url.URL) (net.Conn, error) {
+// dial opens a connection; gated says whether the Gate is asked.
+func (c *Client) dial(ctx context.Context, u *url.URL, gated bool) (net.Conn, error) {
+	gated = gated && c.Gate != nil
 	if c.Dial != nil {
-		return c.Dial(ctx, "tcp", hostPort(u))
+		conn, err := c.Dial(ctx, "tcp", hostPort(u))
+		if err == nil && gated {
+			err = c.gateConn(conn)
+		}
+		return conn, err
 	}
 	// The dialer parts the time that ctx has left among the addresses of the
 	// host, so that one black hole does not eat it all.
-	return new(net.Dialer).DialContext(ctx, "tcp", hostPort(u))
+	var d net.Dialer
+	if gated {
+		d.Control = c.gateSocket
+	}
+	return d.DialContext(ctx, "tcp", hostPort(u))
 }
 
 func dialPhase(err error, phase string) string {
 	var dns *net.DNSError
+	var gate *gateError
 	switch {
+	case errors.As(err, &gate):
+		return PhaseGate
 	case phase != "":
 		return phase
 	case errors.As(err, &dns):
@@ -165,13 +183,33 @@ func dialPhase(err error, phase string) string {
 	return PhaseConnect
 }
 
+// certificateChoice is what [tls.Config] calls GetClientCertificate.
+type certificateChoice func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
+
+// clientCertificate chooses the certificate for a server, nil for none to send.
+func (c *Client) clientCertificate() certificateChoice {
+	if len(c.Certificates) == 0 {
+		return nil
+	}
+	return func(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		for i := range c.Certificates {
+			if asked.SupportsCertificate(&c.Certificates[i]) == nil {
+				return &c.Certificates[i], nil
+			}
+		}
+		// A self-signed certificate (RFC 8705 §2.2) is in no list of authorities.
+		return &c.Certificates[0], nil
+	}
+}
+
 // secure does a TLS handshake. Verification can't be turned off.
-func (c *Client) secure(ctx context.Context, conn net.Conn, host string) (*tls.Conn, error) {
+func (c *Client) secure(ctx context.Context, conn net.Conn, host string, own certificateChoice) (*tls.Conn, error) {
 	t := tls.Client(conn, &tls.Config{
-		RootCAs:    c.RootCAs,
-		ServerName: host,
-		MinVersion: tls.VersionTLS12, // RFC 9325 §3.1.1
-		NextProtos: []string{"http/1.1"},
+		RootCAs:              c.RootCAs,
+		ServerName:           host,
+		MinVersion:           tls.VersionTLS12, // RFC 9325 §3.1.1
+		NextProtos:           []string{"http/1.1"},
+		GetClientCertificate: own,
 	})
 	if err := t.HandshakeContext(ctx); err != nil {
 		return nil, err

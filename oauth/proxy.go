@@ -30,7 +30,7 @@ func (c *Client) tunnel(ctx context.Context, conn net.Conn, via *url.URL, target
 	case "http":
 		return conn, connect(conn, via.User, target)
 	case "https":
-		t, err := c.secure(ctx, conn, via.Hostname())
+		t, err := c.secure(ctx, conn, via.Hostname(), nil)
 		if err != nil {
 			return nil, err
 		}

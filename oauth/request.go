@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Param is one parameter of a form. Printing it shows the name only.
@@ -90,6 +92,40 @@ func (f Form) Encode() string {
 	return b.String()
 }
 
+// JSON returns the form as a JSON object of strings, in its order. The values of
+// a repeated name become an array of strings.
+func (f Form) JSON() []byte {
+	b := []byte{'{'}
+	for i, p := range f {
+		if f[:i].Has(p.Name) {
+			continue
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = append(appendQuote(b, p.Name), ':')
+		if !f[i+1:].Has(p.Name) {
+			b = appendQuote(b, p.Value)
+			continue
+		}
+		open := byte('[')
+		for _, same := range f[i:] {
+			if same.Name == p.Name {
+				b = appendQuote(append(b, open), same.Value)
+				open = ','
+			}
+		}
+		b = append(b, ']')
+	}
+	return append(b, '}')
+}
+
+// appendQuote appends a JSON string; invalid UTF-8 becomes U+FFFD.
+func appendQuote(b []byte, s string) []byte {
+	b, _ = jsontext.AppendQuote(b, s)
+	return b
+}
+
 // String shows names and sizes.
 func (f Form) String() string {
 	names := make([]string, len(f))
@@ -105,22 +141,71 @@ func (f Form) Format(s fmt.State, _ rune) { io.WriteString(s, f.String()) }
 // LogValue returns what String returns.
 func (f Form) LogValue() slog.Value { return slog.StringValue(f.String()) }
 
-// Request is a POST to an endpoint of an authorization server, made by a
+// Request is a request to an endpoint of an authorization server, made by a
 // function such as [RefreshRequest] and sent once by [Client.Send]. It may be
 // changed in between, to add what a provider asks for.
 type Request struct {
+	// Method is POST (also when empty) or GET.
+	Method string
 	// URL of the endpoint: https, or http on a loopback host. A query is kept
 	// (RFC 6749 §3.2); user information and a fragment are refused.
 	URL string
-	// Form is the body.
+	// Form is the body, unless Body is set.
 	Form Form
+	// Body, unless nil, is sent instead of the Form; set its Content-Type in the
+	// Header. A Form beside it is not sent but still names the secrets. A GET has
+	// no body: its Form goes into the URL first, by [Request.Encode].
+	Body []byte
 	// Header holds further header fields. Those that frame the message (Host,
 	// Content-Length, Connection and the like) can't be set.
 	Header http.Header
 }
 
-// String shows the endpoint and the names of the parameters.
-func (r Request) String() string { return "POST " + publicURL(r.URL) + " " + r.Form.String() }
+// method is what goes on the wire.
+func (r *Request) method() string { return orElse(r.Method, http.MethodPost) }
+
+// Encode moves the parameters to where a provider wants them: into a JSON
+// object ("json"), into the query of the URL ("query"), or nowhere ("form" or
+// ""). Call it last, when client authentication and all else is in the Form.
+// The Form stays, as the list of what is secret. In JSON every value is a
+// string, and a repeated name has an array of strings.
+func (r *Request) Encode(body string) error {
+	switch body {
+	case "", "form":
+		return nil
+	case "json":
+		r.Body = r.Form.JSON()
+		if r.Header == nil {
+			r.Header = http.Header{}
+		}
+		r.Header.Set("Content-Type", "application/json")
+		return nil
+	case "query":
+		u, err := url.Parse(r.URL)
+		if err != nil {
+			return refuse("the URL can't be read")
+		}
+		if len(r.Form) > 0 {
+			if u.RawQuery != "" && !strings.HasSuffix(u.RawQuery, "&") {
+				u.RawQuery += "&"
+			}
+			u.RawQuery += r.Form.Encode()
+		}
+		r.URL, r.Body = u.String(), []byte{}
+		r.Header.Del("Content-Type")
+		return nil
+	}
+	return fmt.Errorf("encoding request: %q is none of form, json and query", body)
+}
+
+// String shows the method, the endpoint and the names of the parameters.
+func (r Request) String() string {
+	s := clean(r.method(), 16) + " " + publicURL(r.URL) + " " + r.Form.String()
+	if len(r.Body) > 0 {
+		s += " body " + sized(len(r.Body))
+	}
+	return s
+}
 
 // Format writes what String returns, whatever the verb.
 func (r Request) Format(f fmt.State, _ rune) { io.WriteString(f, r.String()) }
@@ -131,8 +216,8 @@ func (r Request) LogValue() slog.Value { return slog.StringValue(r.String()) }
 // MarshalText returns what String returns.
 func (r Request) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// secrets lists what a server could quote back at us: all values but the ones
-// that are the same for everybody.
+// Secrets lists what a server could quote back at us: all values but the ones
+// that are the same for everybody. What is in Body alone is not among them.
 func (r *Request) Secrets() []Secret {
 	var list []Secret
 	for _, p := range r.Form {

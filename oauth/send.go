@@ -8,6 +8,11 @@
 //	answer, err := new(oauth.Client).Send(ctx, req, writeIntent)
 //	token, err := oauth.ParseToken(answer, oauth.Dialect{})
 //
+// What a server or a resource publishes is found by [Client.Discover] and
+// [Client.DiscoverResource], a client is made by [Client.Register], and a token
+// is ended or looked at by [Client.Revoke], [Client.Introspect] and
+// [Client.Userinfo]. These too send each request once.
+//
 // Promises:
 //
 //   - One Send is at most one request on a connection of its own. No redirect
@@ -19,13 +24,14 @@
 //   - No error, log line or formatted value holds a secret, an answer's body,
 //     or the user information and query of a URL.
 //
-// Limits: HTTP/1.1 only; answers of 1 MiB; no client certificates yet. Secrets
-// stay in memory until the garbage collector takes them. fmt does not see the
+// Limits: HTTP/1.1 only; answers of 1 MiB. Secrets stay in memory until the
+// garbage collector takes them. fmt does not see the
 // methods of what is in an unexported field: there a [Secret] stays safe, but a
 // [Request], [Answer] or [Member] is printed in full.
 package oauth
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -35,8 +41,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
-	"strings"
 	"time"
 )
 
@@ -62,6 +68,16 @@ type Client struct {
 	// Trace gets the lines of a transcript without secrets, one at a time and
 	// none after Send has returned; nil means none.
 	Trace func(line string)
+	// Certificates authenticate the client by mutual TLS (RFC 8705 §2): the first
+	// that fits what the server asks for is sent, else the very first, as most
+	// servers ask for nothing in particular. A proxy never gets one. nil means none.
+	Certificates []tls.Certificate
+	// Gate is asked about the address of each connection, after the name was
+	// resolved and before anything is sent; its error ends the Send in
+	// [PhaseGate]. Use [PublicOnly] for URLs that somebody else named. The
+	// address of a proxy is not asked about; what is behind it is, as far as the
+	// name resolves here. nil lets all pass.
+	Gate func(netip.Addr) error
 	// Dial opens connections; nil means a [net.Dialer]. Tests use it.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -79,6 +95,7 @@ const (
 	PhaseDNS     = "dns"     // the host was not found
 	PhaseProxy   = "proxy"   // the proxy could not be reached or refused
 	PhaseConnect = "connect" // the server could not be reached
+	PhaseGate    = "gate"    // [Client].Gate refused the address
 	PhaseTLS     = "tls"     // the handshake failed
 	PhaseWrite   = "write"   // sending was refused, or the request did not get through
 	PhaseRead    = "read"    // the answer did not come whole
@@ -116,7 +133,7 @@ func (e *SendError) Error() string {
 	if e.Err != nil {
 		cause = clean(e.Err.Error(), maxText) // a certificate's names are the server's words
 	}
-	return fmt.Sprintf("sending token request (%s, %s): %s", e.Phase, state, cause)
+	return fmt.Sprintf("sending request (%s, %s): %s", e.Phase, state, cause)
 }
 
 // Unwrap returns Err.
@@ -131,7 +148,7 @@ func (e *SendError) LogValue() slog.Value { return slog.StringValue(e.Error()) }
 // MarshalText returns what Error returns.
 func (e *SendError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
 
-// Send posts r once and returns the answer, whatever its status. It does not
+// Send sends r once and returns the answer, whatever its status. It does not
 // change r.
 //
 // sending, unless nil, is called at most once: when the connection stands, TLS
@@ -160,7 +177,7 @@ func (c *Client) Send(ctx context.Context, r *Request, sending func() error) (*A
 		return nil, t.failed(timed(ctx, err))
 	}
 	g.allow, g.sending = late, sending
-	t.request(req, r.Form)
+	t.request(req, r)
 	a, err := exchange(g, req.WithContext(ctx))
 	if err != nil {
 		return nil, t.failed(timed(ctx, err))
@@ -272,10 +289,16 @@ func (c *Client) prepare(r *Request) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+	body, err := r.payload()
+	if err != nil {
+		return nil, err
+	}
 	h := http.Header{
-		"Accept":       {"application/json"},
-		"Content-Type": {formType},
-		"User-Agent":   {orElse(c.UserAgent, "evergrant")},
+		"Accept":     {"application/json"},
+		"User-Agent": {orElse(c.UserAgent, "evergrant")},
+	}
+	if r.Body == nil && r.method() == http.MethodPost {
+		h.Set("Content-Type", formType)
 	}
 	for name, values := range r.Header {
 		if framing(name) {
@@ -291,11 +314,31 @@ func (c *Client) prepare(r *Request) (*http.Request, error) {
 		}
 		h[http.CanonicalHeaderKey(name)] = values
 	}
-	body := r.Form.Encode()
 	// No GetBody: even net/http must not be able to send it again.
-	return &http.Request{
-		Method: http.MethodPost, URL: u, Host: u.Host, Header: h,
+	req := &http.Request{
+		Method: r.method(), URL: u, Host: u.Host, Header: h,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
-	}, nil
+	}
+	if len(body) > 0 {
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	}
+	return req, nil
+}
+
+// payload is what r has for a body. A parameter that would be dropped without
+// a word is an error.
+func (r *Request) payload() ([]byte, error) {
+	switch r.method() {
+	case http.MethodPost:
+		if r.Body != nil {
+			return r.Body, nil
+		}
+		return []byte(r.Form.Encode()), nil
+	case http.MethodGet:
+		if len(r.Body) > 0 || r.Body == nil && len(r.Form) > 0 {
+			return nil, refuse("a GET has no body (encode the form into the query)")
+		}
+		return nil, nil
+	}
+	return nil, refuse("the method is neither POST nor GET")
 }

@@ -84,7 +84,7 @@ func openMember(name string) bool {
 	return false
 }
 
-func (t *tracer) request(req *http.Request, form Form) {
+func (t *tracer) request(req *http.Request, r *Request) {
 	if t == nil {
 		return
 	}
@@ -92,22 +92,30 @@ func (t *tracer) request(req *http.Request, form Form) {
 	if req.URL.RawQuery != "" {
 		target += "?" + sized(len(req.URL.RawQuery))
 	}
-	t.printf("> POST %s HTTP/1.1, host %s", target, req.URL.Host)
+	t.printf("> %s %s HTTP/1.1, host %s", req.Method, target, req.URL.Host)
 	t.header(">", req.Header)
-	for _, p := range form {
+	for _, p := range r.Form {
 		value := sized(len(p.Value))
 		if openParam(p.Name) {
 			value = Scrub(clean(p.Value, maxText), t.secrets...)
 		}
 		t.printf("> %s = %s", Scrub(clean(p.Name, maxText), t.secrets...), value)
 	}
+	if len(r.Body) > 0 {
+		t.printf("> body %s", sized(len(r.Body)))
+	}
 }
+
+// shownMembers bounds a transcript: an honest answer has a dozen members.
+const shownMembers = 100
 
 func (t *tracer) answer(a *Answer) {
 	if t == nil {
 		return
 	}
 	members, err := answerMembers(a, Dialect{})
+	more := max(0, len(members)-shownMembers)
+	members = members[:len(members)-more]
 	for _, m := range members {
 		if !openMember(m.Name) {
 			t.secrets = append(t.secrets, NewSecret(text(m.Value)))
@@ -118,6 +126,9 @@ func (t *tracer) answer(a *Answer) {
 	t.header("<", a.Header)
 	for _, m := range members {
 		t.member(m)
+	}
+	if more > 0 {
+		t.printf("< and %d more members", more)
 	}
 	if err != nil {
 		t.printf("< body of %d bytes, %s: %s", len(a.Body), err, t.body(string(a.Body)))
