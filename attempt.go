@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/evergrant/evergrant/internal/lockedfile"
 	"github.com/evergrant/evergrant/internal/tokenfile"
+	"github.com/evergrant/evergrant/jose"
 	"github.com/evergrant/evergrant/oauth"
 )
 
@@ -33,6 +35,7 @@ type attempt struct {
 	st      state // with the intent; becomes what is stored
 	stored  state // what is stored with the answer
 	try     try
+	proofs  *jose.Proofs // nil unless the grant is bound to a key
 	replay  bool
 	sent    string // the refresh token that was sent
 	secrets []oauth.Secret
@@ -95,9 +98,15 @@ func (x *attempt) answered(ctx context.Context, a *oauth.Answer, token *oauth.To
 	if token != nil { // servers have been seen to quote a token
 		token.Error, token.ErrorDescription = oauth.Scrub(token.Error, x.secrets...), oauth.Scrub(token.ErrorDescription, x.secrets...)
 	}
+	if x.proofs != nil && jose.WantsNonce(a.Status, a.Header, a.Body) { // nothing was refused but the proof
+		return x.renonce(ctx)
+	}
 	f := classifyAnswer(x.t.provider(), a, token)
 	if f.Outcome == Uncertain && a.Status >= 500 && x.t.neverRotates(&x.h.st) {
 		f.Outcome = Transient
+	}
+	if f.Outcome == Dead && x.t.asserts() { // the provider's word is about this assertion, not about a login
+		f.Outcome, f.Rule, f.Says, f.Do = Misconfigured, "assertion-refused", "the provider gives no token for this grant", "check the key, subject, audience and scope it was set up with, and this machine's clock"
 	}
 	if parseErr != nil && a.Status/100 == 2 {
 		f.Detail = parseErr.Error()
@@ -108,8 +117,25 @@ func (x *attempt) answered(ctx context.Context, a *oauth.Answer, token *oauth.To
 	return x.conclude(ctx, f)
 }
 
+// wantsNonce is the rule of an answer that only asks for a nonce in the proof.
+const wantsNonce = "dpop-nonce"
+
+// renonce frees the refresh token of a try whose proof lacked the server's
+// nonce (RFC 9449 §8), which is known now.
+func (x *attempt) renonce(ctx context.Context) outcome {
+	f := finding{Outcome: Transient, Rule: wantsNonce, Says: "the provider wants a nonce in the proof of possession, and refuses the one it gave itself", Do: "check this machine's clock and try again"}
+	o := outcome{found: f, err: f.failure(), again: true}
+	if err := x.unspent(ctx, finding{}); err != nil {
+		o.err.Err, o.again = err, false
+	}
+	return o
+}
+
 // conclude journals an outcome that brought no token.
 func (x *attempt) conclude(ctx context.Context, f finding) outcome {
+	if f.Outcome == Uncertain && x.t.asserts() {
+		f.Outcome, f.Do = Transient, "try again: a grant of this kind is asked for anew each time"
+	}
 	o := outcome{found: f, err: f.failure()}
 	switch f.Outcome {
 	case Uncertain:
@@ -305,8 +331,8 @@ func (x *attempt) handOut(r *Result, token *oauth.TokenAnswer, h *holding) outco
 	case token.AccessToken.IsZero():
 		o.err = &Error{Class: ErrTemporary, Outcome: Uncertain, Rule: "no-access-token", Do: "run it again",
 			Says: "the answer brought a new refresh token, which is stored, and no access token"}
-	case !bearer(token.TokenType):
-		o.err = needsProof(token.TokenType)
+	case h.unusable() != nil:
+		o.err = h.unusable()
 	case x.q.kind == askToken && x.q.min > 0 && !servable(x.q, h, e, time.Now()):
 		o.err = tooShort(x.q.min, time.Until(e.At))
 		if e.At.IsZero() {
@@ -497,12 +523,21 @@ func narrower(before, now string) bool {
 // members converts the answer's members for the merge, under their standard
 // names.
 func (x *attempt) members(token *oauth.TokenAnswer) []tokenfile.Member {
-	ms := make([]tokenfile.Member, len(token.Members))
-	for i, m := range token.Members {
-		ms[i] = tokenfile.Member{Name: firstOf(x.dialect.Rename[m.Name], m.Name), Value: m.Value}
+	ms := make([]tokenfile.Member, 0, min(len(token.Members), maxMembers))
+	for _, m := range token.Members {
+		name := firstOf(x.dialect.Rename[m.Name], m.Name)
+		if len(ms) < maxMembers || name == "access_token" || name == "refresh_token" {
+			ms = append(ms, tokenfile.Member{Name: name, Value: m.Value})
+		}
+	}
+	if n := len(token.Members) - len(ms); n > 0 {
+		x.g.emit(Noted{Grant: x.g.place.id(), Says: fmt.Sprintf("the answer has %d members; %d of them were left out", len(token.Members), n), Do: "look at it with -v: it may not be the provider's"})
 	}
 	return ms
 }
+
+// maxMembers of an answer are stored; honest ones have a dozen.
+const maxMembers = 256
 
 // text is the content of a JSON string, "" for any other value.
 func text(raw []byte) string {

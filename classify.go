@@ -39,6 +39,7 @@ type finding struct {
 // stopped in.
 var unsentRows = map[string]finding{
 	"url":      {Outcome: Misconfigured, Rule: "unsent-url", Says: "the token endpoint is not a usable URL", Do: "check --token-url: it must be https (plain http only to this machine)"},
+	"gate":     {Outcome: Misconfigured, Rule: "unsent-gate", Says: "the provider's host name leads to an address that is not allowed", Do: "check the token endpoint; nothing was sent"},
 	"dns":      {Outcome: Transient, Rule: "unsent-dns", Says: "the provider's host name could not be resolved", Do: "check the network and the host name; nothing was sent"},
 	"proxy":    {Outcome: Transient, Rule: "unsent-proxy", Says: "the proxy did not let the request through", Do: "check HTTPS_PROXY and the proxy; nothing was sent"},
 	"connect":  {Outcome: Transient, Rule: "unsent-connect", Says: "the provider could not be reached", Do: "check the network; nothing was sent, so trying again is safe"},

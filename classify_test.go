@@ -12,6 +12,7 @@ import (
 
 	"github.com/evergrant/evergrant"
 	"github.com/evergrant/evergrant/idptest"
+	"github.com/evergrant/evergrant/oauth"
 )
 
 // provoked says how each row of the outcome tables is reached, and what it is
@@ -28,6 +29,7 @@ var provoked = map[string]struct {
 			return nil, &net.DNSError{Err: "no such host", Name: "example.com", IsNotFound: true}
 		}
 	}, class: evergrant.ErrTemporary, sent: true},
+	"unsent-gate":    {change: func(_ *testing.T, c *evergrant.Config) { c.HTTP.Gate = oauth.PublicOnly }, class: evergrant.ErrMisconfigured, sent: true},
 	"unsent-connect": {change: func(t *testing.T, c *evergrant.Config) { c.TokenURL = "http://" + closedPort(t) + "/token" }, class: evergrant.ErrTemporary, sent: true},
 	"unsent-deadline": {change: func(_ *testing.T, c *evergrant.Config) {
 		c.ExchangeTimeout = 50 * time.Millisecond

@@ -52,24 +52,48 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
-	resp, err := t.o.Base.RoundTrip(withToken(req, tok, req.Body))
+	resp, err := t.send(req, tok, req.Body)
 	if err != nil || !t.rejected(resp) {
+		return resp, err
+	}
+	newer, err := t.s.Rejected(req.Context(), tok)
+	if err != nil || newer.AccessToken.Equal(tok.AccessToken) {
+		return resp, nil
+	}
+	body, ok := again(req)
+	if !ok {
+		return resp, nil // the caller gets the 401; its next request has the new token
+	}
+	discard(resp)
+	return t.send(req, newer, body)
+}
+
+// send makes the request with the token, and once more where the API only asks
+// for a nonce in the proof.
+func (t *transport) send(req *http.Request, tok *Token, body io.ReadCloser) (*http.Response, error) {
+	r, err := withToken(req, tok, body)
+	if err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	resp, err := t.o.Base.RoundTrip(r)
+	if err != nil || !tok.renonced(r, resp) {
 		return resp, err
 	}
 	body, ok := again(req)
 	if !ok {
-		return resp, nil // the caller gets the 401; its next request has a new token
+		return resp, nil // the caller gets the 401; its next request has the nonce
 	}
-	newer, err := t.s.Rejected(req.Context(), tok)
-	if err != nil || newer.AccessToken.Equal(tok.AccessToken) {
-		if body != nil {
-			body.Close()
-		}
+	if r, err = withToken(req, tok, body); err != nil {
 		return resp, nil
 	}
+	discard(resp)
+	return t.o.Base.RoundTrip(r)
+}
+
+func discard(resp *http.Response) {
 	io.Copy(io.Discard, io.LimitReader(resp.Body, peek))
 	resp.Body.Close()
-	return t.o.Base.RoundTrip(withToken(req, newer, body))
 }
 
 // mayCarry reports whether the token may go where the request goes. The
@@ -128,11 +152,10 @@ type replay struct {
 
 // withToken is a copy of the request with the token: a RoundTripper must not
 // change the caller's.
-func withToken(req *http.Request, tok *Token, body io.ReadCloser) *http.Request {
+func withToken(req *http.Request, tok *Token, body io.ReadCloser) (*http.Request, error) {
 	r := req.Clone(req.Context())
-	r.Body = body
-	r.Header.Set("Authorization", "Bearer "+tok.AccessToken.Reveal())
-	return r
+	r.Body, r.Trailer = body, req.Trailer // the caller fills the trailer while the body is read
+	return r, tok.Authorize(r)
 }
 
 // again gives the request's body once more; ok is false where it cannot be had.

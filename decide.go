@@ -59,11 +59,18 @@ func (t terms) provider() *provider.Provider {
 // neverRotates reports whether a refresh is known to leave the refresh token as it
 // is: by the grant's own last answer, else by the catalog, else not known.
 func (t terms) neverRotates(st *state) bool {
+	if t.asserts() {
+		return true
+	}
 	if st.Learned.Rotates != nil {
 		return !*st.Learned.Rotates
 	}
 	return t.provider().Rotation().Never
 }
+
+// asserts reports whether the grant is renewed by asking again, without a
+// refresh token: then nothing can be spent, and a lost answer is no loss.
+func (t terms) asserts() bool { return t.id.Grant.Type != "" }
 
 // grace is how long the token just sent may be sent again; 0: not at all.
 func (t terms) grace() time.Duration { return t.provider().Rotation().Grace }
@@ -169,8 +176,8 @@ func enough(q ask, h *holding, t terms, e expiry, now time.Time) (decision, bool
 	if h.file.AccessToken() == "" || t.healable(&h.st, now) {
 		return decision{}, false
 	}
-	if !bearer(h.tokenType()) && !e.ended(now) {
-		return decision{do: fail, err: needsProof(h.tokenType())}, true
+	if err := h.unusable(); err != nil && !e.ended(now) {
+		return decision{do: fail, err: err}, true
 	}
 	due := t.due(h, e)
 	isDue := !due.IsZero() && !now.Before(due) || e.Issued.After(now.Add(clockSlack))
@@ -207,7 +214,7 @@ func trouble(h *holding, t terms, e expiry) *Error {
 // servable reports whether the token at hand may be handed out although it
 // should be renewed: it has not ended, and meets the minimum that was asked.
 func servable(q ask, h *holding, e expiry, now time.Time) bool {
-	if h.file.AccessToken() == "" || !bearer(h.tokenType()) {
+	if h.file.AccessToken() == "" || h.unusable() != nil {
 		return false
 	}
 	if q.min > 0 {
@@ -228,6 +235,9 @@ func (h *holding) tokenType() string {
 // explicit refresh is not held back by earlier failures, only by doubts.
 func maySend(q ask, h *holding, t terms, e expiry, now time.Time) decision {
 	st := &h.st
+	if t.asserts() {
+		return paced(q, h, e, now)
+	}
 	rt := h.file.RefreshToken()
 	switch stand := st.standing(rt); {
 	case stand == missing:

@@ -2,6 +2,7 @@ package evergrant
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -23,7 +24,8 @@ type engine struct {
 	place place
 	cfg   Config
 	emit  func(Event)
-	held  *heldAnswer // an answer that no place has taken yet
+	held  *heldAnswer             // an answer that no place has taken yet
+	bound atomic.Pointer[binding] // the key that the tokens are bound to, if there is one
 	seen  atomic.Pointer[glance]
 	known atomic.Pointer[provider.Provider] // the last entry looked up by name
 }
@@ -69,13 +71,17 @@ func (g *engine) run(ctx context.Context, q ask) (*Result, error) {
 	if err != nil {
 		return g.fallback(q, &h, t, asError(err))
 	}
-	secret, err := g.cfg.secret(ctx, t.id.SecretRef)
+	secrets, err := g.cfg.credentials(ctx, t.id)
 	if err != nil {
 		return g.fallback(q, &h, t, asError(err))
 	}
 	var last *Error
-	for n, lost := 1, 0; ; n++ {
-		o := g.round(ctx, q, secret)
+	for n, lost, nonces := 1, 0, 0; ; n++ {
+		o := g.round(ctx, q, secrets)
+		if o.found.Rule == wantsNonce {
+			nonces++
+			o.again = nonces == 1 // RFC 9449 §8: the second time it is a failure
+		}
 		if o.found.Outcome == Uncertain {
 			lost++ // a grace window may be counted too: one replay a call
 			o.again = o.again && lost < 2
@@ -130,8 +136,8 @@ func (g *engine) pause(ctx context.Context, o outcome, n int) bool {
 		if o.found.RetryAfter > wait {
 			wait = o.found.RetryAfter
 		}
-		if o.found.Outcome == Uncertain {
-			wait = 0 // inside the grace window every moment counts
+		if o.found.Outcome == Uncertain || o.found.Rule == wantsNonce {
+			wait = 0 // inside a grace window every moment counts; a nonce is at hand
 		}
 	}
 	if end, ok := ctx.Deadline(); ok && time.Now().Add(wait).After(end) {
@@ -184,7 +190,7 @@ func (g *engine) fallback(q ask, h *holding, t terms, err *Error) (*Result, erro
 
 // round is one turn under the lock: recover what an earlier run left, read
 // again, decide, and send at most once.
-func (g *engine) round(ctx context.Context, q ask, secret oauth.Secret) outcome {
+func (g *engine) round(ctx context.Context, q ask, c credentials) outcome {
 	if ctx.Err() != nil {
 		return outcome{err: interrupted(context.Cause(ctx))}
 	}
@@ -223,7 +229,7 @@ func (g *engine) round(ctx context.Context, q ask, secret oauth.Secret) outcome 
 	case wait:
 		return outcome{err: d.err, until: d.until, again: true}
 	}
-	return g.attempt(ctx, s, h, t, secret, d.replay, q)
+	return g.attempt(ctx, s, h, t, c, d.replay, q)
 }
 
 // learnRejection notes the age at which the token at hand was rejected, for
@@ -236,8 +242,8 @@ func (g *engine) learnRejection(h *holding, t terms) {
 }
 
 // attempt makes the journalled try and brings its outcome to the place.
-func (g *engine) attempt(ctx context.Context, s session, h holding, t terms, secret oauth.Secret, replay bool, q ask) outcome {
-	req, err := g.request(&h, t, secret)
+func (g *engine) attempt(ctx context.Context, s session, h holding, t terms, c credentials, replay bool, q ask) outcome {
+	req, err := g.request(&h, t, c)
 	if err != nil {
 		return outcome{err: asError(err)}
 	}
@@ -245,7 +251,11 @@ func (g *engine) attempt(ctx context.Context, s session, h holding, t terms, sec
 	// call: an answer that its own caller cuts off may hold the only copy of a
 	// new refresh token.
 	deadline := time.Now().Add(t.timeout)
-	x := &attempt{g: g, secrets: req.Secrets(), dialect: g.dialect(t), s: s, h: h, t: t, q: q, st: h.st, replay: replay, sent: h.file.RefreshToken()}
+	proofs, err := g.prove(req, &h)
+	if err != nil {
+		return outcome{err: asError(err)}
+	}
+	x := &attempt{g: g, proofs: proofs, secrets: req.Secrets(), dialect: g.dialect(t), s: s, h: h, t: t, q: q, st: h.st, replay: replay, sent: h.file.RefreshToken()}
 	x.st.Intent = &intent{
 		Attempt: randomHex(8), Phase: dialing, Owner: owner(), Generation: h.st.Generation,
 		Refresh: h.st.mark(x.sent), Access: h.st.mark(h.file.AccessToken()), Base: h.st.mark(string(h.file.Bytes())),
@@ -258,9 +268,12 @@ func (g *engine) attempt(ctx context.Context, s session, h holding, t terms, sec
 		return outcome{err: asError(err)}
 	}
 	defer x.try.discard()
-	answer, err := g.send(ctx, req, deadline, func() error { return x.try.mark(sending) })
+	answer, err := g.send(ctx, req, c.certs, deadline, func() error { return x.try.mark(sending) })
 	if err != nil {
 		return x.unanswered(ctx, err)
+	}
+	if proofs != nil {
+		proofs.Learn(req.URL, answer.Header)
 	}
 	token, err := oauth.ParseToken(answer, x.dialect)
 	return x.answered(ctx, answer, token, err)
@@ -268,7 +281,11 @@ func (g *engine) attempt(ctx context.Context, s session, h holding, t terms, sec
 
 // send makes the one exchange. The caller may stop waiting until the request
 // begins to leave; from then on only the exchange's own deadline ends it.
-func (g *engine) send(ctx context.Context, req *oauth.Request, deadline time.Time, mark func() error) (*oauth.Answer, error) {
+func (g *engine) send(ctx context.Context, req *oauth.Request, certs []tls.Certificate, deadline time.Time, mark func() error) (*oauth.Answer, error) {
+	client := g.cfg.HTTP
+	if len(certs) > 0 {
+		client.Certificates = certs
+	}
 	own, cancel := context.WithDeadlineCause(context.WithoutCancel(ctx), deadline, errors.New("the provider did not answer in time"))
 	defer cancel()
 	var mu sync.Mutex
@@ -281,7 +298,7 @@ func (g *engine) send(ctx context.Context, req *oauth.Request, deadline time.Tim
 		}
 	})
 	defer stop()
-	return g.cfg.HTTP.Send(own, req, func() error {
+	return client.Send(own, req, func() error {
 		mu.Lock()
 		defer mu.Unlock()
 		if err := context.Cause(ctx); err != nil {
@@ -302,8 +319,9 @@ func owner() string {
 func (g *engine) result(h *holding, t terms) *Result {
 	e := t.expiry(h)
 	kind := firstOf(h.tokenType(), "Bearer")
+	proofs, _ := g.proofs(h) // a key that cannot be read was told before a token of its kind is handed out
 	return &Result{
-		Token: &Token{AccessToken: oauth.NewSecret(h.file.AccessToken()), Type: kind, Expiry: e.At, Generation: h.st.Generation},
+		Token: &Token{AccessToken: oauth.NewSecret(h.file.AccessToken()), Type: kind, Expiry: e.At, Generation: h.st.Generation, proofs: proofs},
 		due:   t.due(h, e),
 	}
 }

@@ -36,6 +36,7 @@ import (
 	"time"
 
 	"github.com/evergrant/evergrant/internal/tokenfile"
+	"github.com/evergrant/evergrant/jose"
 	"github.com/evergrant/evergrant/oauth"
 	"github.com/evergrant/evergrant/provider"
 )
@@ -55,8 +56,13 @@ type Config struct {
 	Provider string
 	// TokenURL overrides the token endpoint only, not the provider's dialect.
 	TokenURL string
+	// Endpoints beside the token endpoint, where the catalog has none.
+	Endpoints Endpoints
 	// Vars fill the variables of the provider's endpoints, such as a shop.
 	Vars map[string]string
+	// Issuer identifies the authorization server (RFC 8414 §2): assertions of the
+	// client are made out to it; "" means as remembered, else the token endpoint.
+	Issuer string
 	// ClientID of the app registration; "" means as remembered, else as in the
 	// document.
 	ClientID string
@@ -66,12 +72,29 @@ type Config struct {
 	// SecretRef names the secret for ResolveSecret, such as env:NAME. It is
 	// remembered; the secret is not.
 	SecretRef string
+	// KeyRef names the client's private key for ResolveSecret, as PEM, PKCS#12,
+	// JWK or a Google key file: for private_key_jwt, for the assertions of a
+	// Grant, and with CertRef for mutual TLS. It is remembered; the key is not.
+	KeyRef string
+	// KeyPasswordRef names the password of an encrypted key; "" means none.
+	KeyPasswordRef string
+	// KeyAlg is what the key signs with (RFC 7518 §3.1), such as PS256; "" means
+	// the key's own.
+	KeyAlg string
+	// CertRef names the certificate chain (PEM) that goes with the key for mutual
+	// TLS (RFC 8705); "" means none, or the one in a PKCS#12 file. Remembered.
+	CertRef string
+	// Grant says how an access token is had where no refresh token renews it;
+	// the zero Grant has one. It is remembered.
+	Grant Grant
 	// ResolveSecret fetches the secret a reference names, before any lock is
 	// taken. Its errors count as temporary unless they match ErrUsage. Nil
 	// refuses references.
 	ResolveSecret func(ctx context.Context, ref string) (Secret, error)
-	// AuthMethod is none, post or basic (RFC 6749 §2.3.1), or their names in
-	// RFC 8414 §2; "" means none without a secret, else the catalog's.
+	// AuthMethod is none, post or basic (RFC 6749 §2.3.1), private_key_jwt or
+	// client_secret_jwt (RFC 7523 §2.2), tls_client_auth or
+	// self_signed_tls_client_auth (RFC 8705 §2), by these names or those of RFC
+	// 8414 §2; "" means none without a secret, else the catalog's.
 	AuthMethod string
 	// Scope is sent with the refresh (RFC 6749 §6); "" sends none.
 	Scope string
@@ -133,6 +156,8 @@ type Token struct {
 	Type        string    // as the provider wrote it; Bearer where it wrote nothing
 	Expiry      time.Time // UTC; zero: not known, valid until an API rejects it
 	Generation  uint64    // counts the refreshes of this grant
+
+	proofs *jose.Proofs // of the key the token is bound to; nil for a plain one
 }
 
 // Change says what a refresh did with one member of the document.

@@ -73,6 +73,17 @@ func needsProof(tokenType string) *Error {
 		Do:   "check the client's registration at the provider"}
 }
 
+func lostBinding() *Error {
+	return &Error{Class: ErrMisconfigured, Outcome: Misconfigured, Rule: "token-unbound",
+		Says: "a token bound to this grant's key was asked for, and the provider gave a plain one; it is stored and not handed out",
+		Do:   "log in again without DPoP if the provider does not know it"}
+}
+
+func unusableKey(err error) *Error {
+	return &Error{Class: ErrFile, Rule: "proof-key", Says: "the key that the grant is bound to (dpop_jwk) cannot be used: " + err.Error(),
+		Do: "restore the document, or log in again", Err: err}
+}
+
 func outOfTime(last *Error, cause error) *Error {
 	if last == nil {
 		return interrupted(cause)

@@ -162,7 +162,7 @@ func readState(path, file string) (state, error) {
 	if err == nil {
 		var mine bool
 		if mine, err = trusted(path, file); !mine {
-			st.Grant.SecretRef = "" // a reference may run a command: only this user's own is followed
+			st.Grant.dropReferences() // one may run a command: only this user's own are followed
 		}
 	}
 	do := "it may hold the journal of a refresh under way; restore it, or delete it if you know that none is"

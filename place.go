@@ -43,6 +43,7 @@ type fileStamp struct {
 type holding struct {
 	file    *tokenfile.File
 	st      state
+	sealed  bool      // the place keeps the document from others' eyes, so that secrets may stand in it
 	written time.Time // when the document was last written, for lifetimes without a time base
 }
 

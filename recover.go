@@ -179,7 +179,7 @@ func (g *engine) resolve(h *holding, committed bool) bool {
 	if in == nil {
 		return false
 	}
-	if in.Phase == dialing && in.Started.Boot != "" && in.Started.Boot == bootID() {
+	if in.Refresh == "" || in.Phase == dialing && in.Started.Boot != "" && in.Started.Boot == bootID() { // none was sent: none can be spent
 		st.clearIntent()
 	} else {
 		st.doubtIntent("the process that sent it ended before the reply was stored")

@@ -73,6 +73,14 @@ type identity struct {
 	ClientID        string
 	Auth            string
 	SecretRef       string
+	KeyRef          string
+	KeyPasswordRef  string
+	KeyAlg          string
+	CertRef         string
+	Issuer          string
+	Grant           Grant
+	Endpoints       Endpoints
+	Vars            map[string]string
 	Params          [][2]string
 	Fields          map[string]string
 	SessionLifetime seconds
@@ -85,6 +93,14 @@ func (id *identity) members() []member {
 		{"client_id", &id.ClientID},
 		{"auth", &id.Auth},
 		{"client_secret_ref", &id.SecretRef},
+		{"key_ref", &id.KeyRef},
+		{"key_password_ref", &id.KeyPasswordRef},
+		{"key_alg", &id.KeyAlg},
+		{"cert_ref", &id.CertRef},
+		{"issuer", &id.Issuer},
+		{"grant", &id.Grant},
+		{"endpoints", &id.Endpoints},
+		{"vars", &id.Vars},
 		{"params", &id.Params},
 		{"fields", &id.Fields},
 		{"session_lifetime_s", &id.SessionLifetime},
@@ -322,6 +338,8 @@ const (
 func (st *state) standing(refresh string) standing {
 	fp := st.mark(refresh)
 	switch {
+	case fp == "" && st.remembered().Grant.Type != "": // needs none
+		return current
 	case fp == "":
 		return missing
 	case slices.Contains(st.Replaced, fp):

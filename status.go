@@ -4,8 +4,6 @@ import (
 	"context"
 	"slices"
 	"time"
-
-	"github.com/evergrant/evergrant/oauth"
 )
 
 // State is the condition of a grant as far as it can be told without asking
@@ -49,7 +47,10 @@ type Status struct {
 	LastAt     time.Time
 	LastSays   string
 	RetryAt    time.Time
-	SecretRef  string // reference to the client's secret, as remembered; "" if none
+	SecretRef  string // references to the client's secret and key, as remembered; "" if none
+	KeyRef     string
+	Issuer     string // of the authorization server, as remembered; "" if not known
+	GrantType  string // how it is renewed without a refresh token, such as client_credentials; "" with one
 
 	Problem *Error // why a refresh would not be made now; nil if it would
 }
@@ -73,7 +74,7 @@ func (s *Source) Status(ctx context.Context) (Status, error) {
 		IssuedAt: e.Issued, ExpiresAt: e.At, ExpiryFrom: e.From, RefreshAt: t.due(&h, e),
 		HasRefreshToken: h.file.RefreshToken() != "", RefreshTokenFrom: l.RotatedAt,
 		Last: h.st.Last.Outcome, LastAt: h.st.Last.At, LastSays: h.st.Last.Says, RetryAt: h.st.Last.RetryAt,
-		SecretRef: t.id.SecretRef,
+		SecretRef: t.id.SecretRef, KeyRef: t.id.KeyRef, Issuer: t.id.Issuer, GrantType: t.id.Grant.Type,
 	}
 	if l.Rotates != nil {
 		st.Rotates = map[bool]string{true: "yes", false: "no"}[*l.Rotates]
@@ -171,11 +172,7 @@ func (s *Source) Plan(ctx context.Context) (Plan, error) {
 	if c, ok := g.place.(interface{ check() *Error }); ok {
 		p.Storage = c.check()
 	}
-	secret := g.cfg.ClientSecret
-	if t.id.SecretRef != "" {
-		secret = oauth.NewSecret("by reference")
-	}
-	req, err := g.request(&h, t, secret)
+	req, err := g.request(&h, t, g.cfg.standIns(t.id))
 	if err != nil {
 		p.Problem = asError(err)
 		return p, nil

@@ -118,7 +118,7 @@ func (p *storePlace) decodeData(data []byte) (holding, error) {
 	if err != nil {
 		return holding{}, err
 	}
-	h := holding{file: f, st: st}
+	h := holding{file: f, st: st, sealed: true}
 	p.last.Store(&decoded{data: data, h: h})
 	return h, nil
 }
@@ -127,7 +127,7 @@ func (p *storePlace) decodeData(data []byte) (holding, error) {
 func (p *storePlace) encode(f *tokenfile.File, st state) []byte {
 	st.Intent = nil
 	data := encodeData(f.Bytes(), &st)
-	p.last.Store(&decoded{data: data, h: holding{file: f, st: st}})
+	p.last.Store(&decoded{data: data, h: holding{file: f, st: st, sealed: true}})
 	return data
 }
 

@@ -1,7 +1,6 @@
 package evergrant
 
 import (
-	"context"
 	"errors"
 	"maps"
 	"net/url"
@@ -13,16 +12,6 @@ import (
 	"github.com/evergrant/evergrant/oauth"
 	"github.com/evergrant/evergrant/provider"
 )
-
-// authMethods are the ways of client authentication for a refresh, by their
-// names in the registry of RFC 8414 §2 and shorter ones.
-var authMethods = map[string]func(string, oauth.Secret) oauth.ClientAuth{
-	"none":                func(id string, _ oauth.Secret) oauth.ClientAuth { return oauth.None(id) },
-	"post":                oauth.Post,
-	"client_secret_post":  oauth.Post,
-	"basic":               oauth.Basic,
-	"client_secret_basic": oauth.Basic,
-}
 
 // terms puts together what identifies the grant: what the caller says, else
 // what was remembered after the first success, else what the document says by
@@ -56,7 +45,18 @@ func (g *engine) terms(h *holding) (terms, error) {
 	}
 	id.ClientID = firstOf(cfg.ClientID, id.ClientID, h.file.Text("client_id"))
 	id.Auth = firstOf(cfg.AuthMethod, id.Auth)
+	id.Endpoints = cfg.Endpoints.over(id.Endpoints)
+	if len(cfg.Vars) > 0 {
+		id.Vars = cfg.Vars
+	}
 	id.SecretRef = firstOf(cfg.SecretRef, id.SecretRef)
+	id.Issuer = firstOf(cfg.Issuer, id.Issuer)
+	if cfg.KeyRef != "" {
+		id.KeyRef, id.KeyPasswordRef, id.KeyAlg, id.CertRef = cfg.KeyRef, cfg.KeyPasswordRef, cfg.KeyAlg, cfg.CertRef
+	}
+	if cfg.Grant.Type != "" {
+		id.Grant = cfg.Grant
+	}
 	if len(cfg.Params) > 0 {
 		id.Params = cfg.Params
 	}
@@ -134,66 +134,52 @@ func documentHosts(f *tokenfile.File) []string {
 	return hosts
 }
 
-// request builds the token request: exactly grant_type, refresh_token,
-// client_id, plus what the catalog and the caller add.
-func (g *engine) request(h *holding, t terms, secret oauth.Secret) (*oauth.Request, error) {
+// request builds the token request: of a refresh exactly grant_type,
+// refresh_token and client_id, plus what the catalog and the caller add.
+func (g *engine) request(h *holding, t terms, c credentials) (*oauth.Request, error) {
 	if t.id.TokenURL == "" {
 		return nil, missingEndpoint(t.provider(), g.cfg.Vars)
 	}
-	if t.id.ClientID == "" {
+	if c.secret.IsZero() { // of a Google file, and of a grant that was imported with its secret
+		c.secret = h.ownSecret()
+	}
+	if t.id.ClientID == "" && (!t.id.anonymous() || !c.secret.IsZero()) {
 		return nil, &Error{Class: ErrUsage, Rule: "client-id-missing", Says: "the client id of the app registration is not known", Do: "say it once with --client-id; it is remembered after the first success"}
 	}
-	if secret.IsZero() && h.file.Layout() == tokenfile.LayoutGoogle {
-		secret = oauth.NewSecret(h.file.Text("client_secret"))
+	make, ok := grantRequests[t.id.Grant.Type]
+	if !ok {
+		return nil, &Error{Class: ErrUsage, Rule: "grant-unknown", Says: "a grant of type " + t.id.Grant.Type + " is not known", Do: "use client_credentials, jwt-bearer, saml2-bearer, token-exchange or password"}
 	}
-	auth, err := clientAuth(t, secret)
+	auth, err := clientAuth(t, c)
 	if err != nil {
 		return nil, err
 	}
-	req, err := oauth.RefreshRequest(t.id.TokenURL, oauth.NewSecret(h.file.RefreshToken()), auth)
+	req, err := make(oauth.NewSecret(h.file.RefreshToken()), t, c, auth)
 	var unusable *oauth.SendError
 	if errors.As(err, &unusable) {
 		return nil, classifySend(err).failure()
 	}
-	if err != nil {
-		return nil, &Error{Class: ErrMisconfigured, Rule: "request", Says: "the token request cannot be built: " + err.Error(), Do: "check --token-url and --client-id", Err: err}
+	if err == nil {
+		err = g.dress(req, h, t)
 	}
-	if err := g.dress(req, h, t); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, &Error{Class: ErrMisconfigured, Rule: "request", Says: "the token request cannot be built: " + err.Error(), Do: "check --token-url and --client-id, and what the grant was set up with", Err: err}
 	}
 	return req, nil
 }
 
-// clientAuth picks the way the client authenticates: as asked, else none
-// without a secret, else the catalog's first one, else Basic, which RFC 6749
-// §2.3.1 obliges every server to take. It is never probed.
-func clientAuth(t terms, secret oauth.Secret) (oauth.ClientAuth, error) {
-	method := t.id.Auth
-	if method == "" && secret.IsZero() {
-		method = "none"
+// ownSecret is the client's secret where the document itself holds it, and is
+// made for that: in no other document a member of this name is used.
+func (h *holding) ownSecret() oauth.Secret {
+	if h.file.Layout() == tokenfile.LayoutGoogle || h.sealed {
+		return oauth.NewSecret(h.file.Text("client_secret"))
 	}
-	if method == "" && t.provider() != nil {
-		i := slices.IndexFunc(t.provider().ClientAuth, func(m string) bool { return m == "post" || m == "basic" })
-		if i >= 0 {
-			method = t.provider().ClientAuth[i]
-		}
-	}
-	make, ok := authMethods[firstOf(method, "basic")]
-	if !ok {
-		return nil, &Error{Class: ErrUsage, Rule: "client-auth-unknown", Says: "client authentication " + method + " is not known", Do: "use none, post or basic"}
-	}
-	if secret.IsZero() && method != "none" {
-		return nil, &Error{Class: ErrUsage, Rule: "client-secret-missing", Says: "client authentication " + method + " needs a client secret", Do: "give a reference with --client-secret, such as env:NAME"}
-	}
-	return make(t.id.ClientID, secret), nil
+	return oauth.Secret{}
 }
 
 // dress adds what the catalog and the caller want in the request.
 func (g *engine) dress(req *oauth.Request, h *holding, t terms) error {
 	if p := t.provider(); p != nil {
-		if p.Request.Body != "" && p.Request.Body != "form" {
-			return &Error{Class: ErrMisconfigured, Rule: "request-body", Says: p.Title + " wants the refresh as " + p.Request.Body + ", which this version does not send", Do: "nothing was sent; this provider is not supported yet"}
-		}
 		for _, name := range slices.Sorted(maps.Keys(p.Request.Params)) {
 			req.Form.Set(name, p.Request.Params[name])
 		}
@@ -207,8 +193,12 @@ func (g *engine) dress(req *oauth.Request, h *holding, t terms) error {
 	if g.cfg.Scope != "" {
 		req.Form.Set("scope", g.cfg.Scope) // RFC 6749 §6: must not go beyond the grant
 	}
-	for _, p := range t.id.Params {
-		req.Form.Set(p[0], p[1])
+	for i, p := range t.id.Params {
+		if slices.ContainsFunc(t.id.Params[:i], func(before [2]string) bool { return before[0] == p[0] }) {
+			req.Form.Add(p[0], p[1]) // RFC 8707 §2 repeats resource
+		} else {
+			req.Form.Set(p[0], p[1])
+		}
 	}
 	for name, values := range g.cfg.Header {
 		req.Header[name] = slices.Clone(values)
@@ -220,6 +210,7 @@ func (g *engine) dress(req *oauth.Request, h *holding, t terms) error {
 				req.Form[i].Name = to
 			}
 		}
+		return req.Encode(p.Request.Body)
 	}
 	return nil
 }
@@ -251,27 +242,6 @@ func missingEndpoint(p *provider.Provider, vars map[string]string) error {
 		}
 	}
 	return e
-}
-
-// secret fetches the client's secret. It is called before the lock is taken,
-// because a command may ask a person.
-func (c *Config) secret(ctx context.Context, remembered string) (oauth.Secret, error) {
-	ref := firstOf(c.SecretRef, remembered)
-	if !c.ClientSecret.IsZero() || ref == "" {
-		return c.ClientSecret, nil
-	}
-	if c.ResolveSecret == nil {
-		return oauth.Secret{}, &Error{Class: ErrUsage, Rule: "secret-unresolved", Says: "nothing here can resolve the client secret " + ref, Do: "set Config.ResolveSecret or Config.ClientSecret"}
-	}
-	s, err := c.ResolveSecret(ctx, ref)
-	if err != nil {
-		class := ErrTemporary // a password manager that is locked, a daemon that restarts
-		if errors.Is(err, ErrUsage) {
-			class = ErrUsage
-		}
-		return oauth.Secret{}, &Error{Class: class, Rule: "secret-unresolved", Says: "the client secret could not be fetched: " + err.Error(), Do: "check the reference given with --client-secret", Err: err}
-	}
-	return s, nil
 }
 
 func firstOf(words ...string) string {

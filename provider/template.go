@@ -41,6 +41,17 @@ func (p *Provider) RefreshURL(vars map[string]string) (string, error) {
 	return p.Expand(p.Endpoints.Refresh, vars)
 }
 
+// VarsIn reads the values of the variables back out of a token URL that was
+// built from the entry's own template; nil if it was not.
+func (p *Provider) VarsIn(tokenURL string) map[string]string {
+	for _, template := range []string{p.Endpoints.Token, p.Endpoints.Refresh} {
+		if vars, ok := fits(template, tokenURL); ok && template != "" {
+			return vars
+		}
+	}
+	return nil
+}
+
 // Expand fills the variables of one endpoint template of p, and an empty
 // template gives an empty URL. Values can't leave their place in the URL: they
 // hold no slash, question mark, at sign, colon or space.

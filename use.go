@@ -1,0 +1,290 @@
+package evergrant
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"time"
+
+	"github.com/evergrant/evergrant/oauth"
+)
+
+// Endpoints are addresses of an authorization server beside the token endpoint,
+// where the catalog does not have them; "" means as remembered, else as in the
+// catalog.
+type Endpoints struct {
+	Revoke     string // RFC 7009
+	Introspect string // RFC 7662
+	Userinfo   string // OpenID Connect Core §5.3
+}
+
+func (e *Endpoints) members() []member {
+	return []member{{"revoke", &e.Revoke}, {"introspect", &e.Introspect}, {"userinfo", &e.Userinfo}}
+}
+
+// over lays e over what was known before.
+func (e Endpoints) over(was Endpoints) Endpoints {
+	return Endpoints{firstOf(e.Revoke, was.Revoke), firstOf(e.Introspect, was.Introspect), firstOf(e.Userinfo, was.Userinfo)}
+}
+
+// endpoints are the addresses for this grant.
+func (t terms) endpoints() Endpoints {
+	p := t.provider()
+	if p == nil {
+		return t.id.Endpoints
+	}
+	vars := t.id.Vars
+	if len(vars) == 0 {
+		vars = p.VarsIn(t.id.TokenURL)
+	}
+	expand := func(template string) string {
+		u, err := p.Expand(template, vars)
+		if err != nil {
+			return "" // a variable is missing: reported as a missing endpoint
+		}
+		return u
+	}
+	return t.id.Endpoints.over(Endpoints{expand(p.Endpoints.Revoke), expand(p.Endpoints.Introspect), expand(p.Endpoints.UserInfo)})
+}
+
+func noEndpoint(what, flag string) *Error {
+	return &Error{Class: ErrUsage, Rule: "endpoint-missing", Says: "the provider's endpoint for " + what + " is not known",
+		Do: "give it with " + flag + "; some providers have none"}
+}
+
+// Document is the grant's document as it stands, tokens and all.
+func (s *Source) Document(ctx context.Context) (Secret, error) {
+	h, err := s.engine.look(ctx)
+	if err != nil {
+		return Secret{}, err
+	}
+	return oauth.NewSecret(string(h.file.Bytes())), nil
+}
+
+// Revoke ends the grant at the provider (RFC 7009): its refresh token, else its
+// access token. A grant that was revoked is not sent again, and nothing of it
+// is deleted here. Where the provider is busy (503) the grant still lives and
+// the error matches ErrTemporary.
+func (s *Source) Revoke(ctx context.Context) error {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return interrupted(context.Cause(ctx))
+	}
+	err := s.engine.revoke(ctx)
+	if err == nil {
+		s.hot.Store(nil)
+		s.engine.seen.Store(nil)
+	}
+	return err
+}
+
+func (g *engine) revoke(ctx context.Context) error {
+	h, err := g.look(ctx)
+	if err != nil {
+		return err
+	}
+	t, err := g.terms(&h)
+	if err != nil {
+		return err
+	}
+	c, err := g.cfg.credentials(ctx, t.id)
+	if err != nil {
+		return err
+	}
+	s, err := g.place.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.release()
+	if h, err = s.read(ctx); err != nil {
+		return err
+	}
+	if _, err := g.recover(ctx, s, &h, false); err != nil {
+		return err
+	}
+	if err := g.sendRevocation(ctx, &h, t, c); err != nil {
+		return err
+	}
+	return s.note(ctx, h, h.st.revoked(&h, t))
+}
+
+// sendRevocation asks for the end of the refresh token, which ends the access
+// tokens with it (RFC 7009 §2.1); of the access token where there is no other.
+func (g *engine) sendRevocation(ctx context.Context, h *holding, t terms, c credentials) error {
+	at := t.endpoints().Revoke
+	if at == "" {
+		return noEndpoint("revocation", "--revoke-url")
+	}
+	auth, err := g.ownAuth(h, t, c)
+	if err != nil {
+		return err
+	}
+	client := g.client(c)
+	token, hint := h.file.RefreshToken(), oauth.HintRefreshToken
+	if token == "" {
+		token, hint = h.file.AccessToken(), oauth.HintAccessToken
+	}
+	err = client.Revoke(ctx, at, oauth.NewSecret(token), hint, auth)
+	var refused *oauth.ServerError
+	if errors.As(err, &refused) && refused.Code == "unsupported_token_type" && hint == oauth.HintRefreshToken && h.file.AccessToken() != "" {
+		err = client.Revoke(ctx, at, oauth.NewSecret(h.file.AccessToken()), oauth.HintAccessToken, auth)
+	}
+	return askFailure("revocation", err)
+}
+
+// revoked is the state of a grant that was ended by us.
+func (st *state) revoked(h *holding, t terms) *state {
+	now := *st
+	at := time.Now().UTC().Round(0)
+	now.Doubt, now.Intent = nil, nil
+	if h.file.RefreshToken() != "" {
+		now.Dead = &verdict{Refresh: st.mark(h.file.RefreshToken()), TokenURL: t.id.TokenURL, ClientID: t.id.ClientID, At: at,
+			Rule: "revoked-here", Says: "this grant was revoked with evergrant at " + clock(at), Do: "log in again to have a new one"}
+	}
+	now.Access = st.mark(h.file.AccessToken())
+	now.Learned.IssuedAt, now.Learned.ExpiresAt, now.Learned.Source, now.Learned.RefreshAt = at, at, "revoked", time.Time{}
+	return &now
+}
+
+// ownAuth is the client authentication for an endpoint that is not the token
+// endpoint: as there, but never none of all.
+func (g *engine) ownAuth(h *holding, t terms, c credentials) (oauth.ClientAuth, error) {
+	if c.secret.IsZero() {
+		c.secret = h.ownSecret()
+	}
+	if t.id.ClientID == "" {
+		return oauth.NoClient, nil // the token alone; the server says if it wants more
+	}
+	return clientAuth(t, c)
+}
+
+// client is the wire with the client's certificates.
+func (g *engine) client(c credentials) *oauth.Client {
+	client := g.cfg.HTTP
+	if len(c.certs) > 0 {
+		client.Certificates = c.certs
+	}
+	return &client
+}
+
+// askFailure is the error of a question to the server that is no token request.
+func askFailure(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	e := &Error{Class: ErrMisconfigured, Rule: what + "-refused", Says: "the provider refused the " + what + ": " + err.Error(),
+		Do: "check the client and its authentication; nothing was changed here", Err: err}
+	var retry *oauth.RetryError
+	var send *oauth.SendError
+	switch {
+	case errors.As(err, &retry):
+		e.Class, e.Rule, e.Do, e.RetryAfter = ErrTemporary, what+"-busy", "nothing was changed; try again later", retry.After
+	case errors.As(err, &send):
+		f := classifySend(err)
+		e = f.failure()
+		e.Class, e.Outcome, e.Says = ErrTemporary, "", "the "+what+" did not get an answer: "+f.Says
+	}
+	return e
+}
+
+// Introspect asks the provider what it knows of the access token at hand, or of
+// the refresh token (RFC 7662). Most servers want a client that authenticates.
+func (s *Source) Introspect(ctx context.Context, refreshToken bool) (*oauth.Introspection, error) {
+	g := &s.engine
+	h, err := g.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, err := g.terms(&h)
+	if err != nil {
+		return nil, err
+	}
+	at := t.endpoints().Introspect
+	if at == "" {
+		return nil, noEndpoint("introspection", "--introspect-url")
+	}
+	c, err := g.cfg.credentials(ctx, t.id)
+	if err != nil {
+		return nil, err
+	}
+	auth, err := g.ownAuth(&h, t, c)
+	if err != nil {
+		return nil, err
+	}
+	token, hint := h.file.AccessToken(), oauth.HintAccessToken
+	if refreshToken {
+		token, hint = h.file.RefreshToken(), oauth.HintRefreshToken
+	}
+	if token == "" {
+		return nil, &Error{Class: ErrUsage, Rule: "no-token", Says: "the grant has no such token", Do: "see `evergrant status`"}
+	}
+	i, err := g.client(c).Introspect(ctx, at, oauth.NewSecret(token), hint, auth)
+	return i, askFailure("introspection", err)
+}
+
+// Userinfo asks the provider who the person behind the grant is (OpenID Connect
+// Core §5.3), with a valid access token. Where the document has an identity URL
+// on the host of the token endpoint or of the instance (Salesforce's id), that
+// one is asked if there is no userinfo endpoint.
+func (s *Source) Userinfo(ctx context.Context) (*oauth.Userinfo, error) {
+	tok, err := s.Token(ctx)
+	if err != nil {
+		return nil, err
+	}
+	g := &s.engine
+	h, err := g.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, err := g.terms(&h)
+	if err != nil {
+		return nil, err
+	}
+	at := t.endpoints().Userinfo
+	if at == "" {
+		at = identityURL(h.file.Text("id"), t.id.TokenURL, h.file.Text("instance_url"))
+	}
+	if at == "" {
+		return nil, noEndpoint("userinfo", "--userinfo-url")
+	}
+	u, err := g.userinfo(ctx, at, tok)
+	return u, askFailure("userinfo request", err)
+}
+
+func (g *engine) userinfo(ctx context.Context, at string, tok *Token) (*oauth.Userinfo, error) {
+	req, err := oauth.UserinfoRequest(at, tok.AccessToken)
+	if err != nil {
+		return nil, err
+	}
+	if tok.Bound() {
+		proof, err := tok.proofs.Header("GET", at, tok.AccessToken, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		req.Header.Set("Authorization", "DPoP "+tok.AccessToken.Reveal())
+		req.Header.Set("DPoP", proof)
+	}
+	client := g.cfg.HTTP
+	a, err := client.Send(ctx, req, nil)
+	if err != nil {
+		return nil, err
+	}
+	return oauth.ParseUserinfo(a, req)
+}
+
+// identityURL is a document's identity URL, if it leads to a host that is known
+// to be the provider's: a token goes nowhere because a document says so.
+func identityURL(id string, known ...string) string {
+	u, err := url.Parse(id)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	for _, k := range known {
+		if v, err := url.Parse(k); err == nil && v.Scheme == u.Scheme && v.Host == u.Host {
+			return id
+		}
+	}
+	return ""
+}
