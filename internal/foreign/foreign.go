@@ -23,8 +23,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf16"
 )
 
@@ -279,4 +281,10 @@ func (t *text) refusal() error {
 		return &Error{"this rclone.conf is encrypted", "pipe what `rclone config show` prints into `evergrant import -`"}
 	}
 	return nil
+}
+
+// pattern compiles an expression at its first use: the program that links this
+// package starts with every short command, and seldom reads a foreign file.
+func pattern(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
 }

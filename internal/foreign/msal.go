@@ -1,7 +1,6 @@
 package foreign
 
 import (
-	"regexp"
 	"strings"
 )
 
@@ -106,8 +105,8 @@ func (c *msalCache) account(r *reader, k msalKey) {
 
 // harmlessHost and harmlessRealm are what may become part of a URL.
 var (
-	harmlessHost  = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`)
-	harmlessRealm = regexp.MustCompile(`^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$`)
+	harmlessHost  = pattern(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`)
+	harmlessRealm = pattern(`^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$`)
 )
 
 func (c *msalCache) list() []Grant {
@@ -117,7 +116,7 @@ func (c *msalCache) list() []Grant {
 		who := msalKey{home: k.home, environment: k.environment}
 		g.Account = c.names[who]
 		realm := first(c.realms[k], c.realms[who])
-		if harmlessHost.MatchString(k.environment) && harmlessRealm.MatchString(realm) {
+		if harmlessHost().MatchString(k.environment) && harmlessRealm().MatchString(realm) {
 			g.TokenURL = "https://" + k.environment + "/" + realm + "/oauth2/v2.0/token"
 		}
 		if g.Account == "" {

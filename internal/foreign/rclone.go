@@ -2,7 +2,6 @@ package foreign
 
 import (
 	"bytes"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -19,7 +18,7 @@ var rclone = Format{
 	plain:  true,
 	holds:  []string{partTokenURL, partClientID, partSecret, partAccess, partRefresh, partType, partExpiry},
 	is: func(t *text) bool {
-		return t.broken != nil && isINI(t.plain) && rcloneToken.Match(t.plain)
+		return t.broken != nil && isINI(t.plain) && rcloneToken().Match(t.plain)
 	},
 	read:  readRclone,
 	write: writeRclone,
@@ -32,11 +31,11 @@ var rcloneTypes = []struct{ backend, provider string }{
 }
 
 var (
-	iniSection  = regexp.MustCompile(`(?m)^\s*\[[^\]\r\n{}"]+\]\s*$`)
-	rcloneToken = regexp.MustCompile(`(?m)^\s*token\s*=`)
+	iniSection  = pattern(`(?m)^\s*\[[^\]\r\n{}"]+\]\s*$`)
+	rcloneToken = pattern(`(?m)^\s*token\s*=`)
 )
 
-func isINI(data []byte) bool { return iniSection.Match(data) }
+func isINI(data []byte) bool { return iniSection().Match(data) }
 
 // A section is one of an INI file.
 type section struct {
@@ -153,8 +152,8 @@ func writeRclone(g Grant) ([]byte, error) {
 
 // notInName are the characters that rclone refuses in the name of a remote
 // (letters, digits and _ - . + @ and blanks inside are good).
-var notInName = regexp.MustCompile(`[^\pL\pN_\-.+@ ]+`)
+var notInName = pattern(`[^\pL\pN_\-.+@ ]+`)
 
 func sectionName(label string) string {
-	return first(strings.Trim(notInName.ReplaceAllString(label, "_"), " -"), "imported")
+	return first(strings.Trim(notInName().ReplaceAllString(label, "_"), " -"), "imported")
 }

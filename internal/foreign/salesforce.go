@@ -3,14 +3,13 @@ package foreign
 import (
 	"bytes"
 	"net/url"
-	"regexp"
 	"strings"
 
 	"github.com/evergrant/evergrant/oauth"
 )
 
 // forcePattern is the sfdx auth URL as the sf CLI takes it, and with a port.
-var forcePattern = regexp.MustCompile(`^force://([A-Za-z0-9._-]+):([A-Za-z0-9._-]*):([A-Za-z0-9._-]+={0,2})@([A-Za-z0-9:._-]+)$`)
+var forcePattern = pattern(`^force://([A-Za-z0-9._-]+):([A-Za-z0-9._-]*):([A-Za-z0-9._-]+={0,2})@([A-Za-z0-9:._-]+)$`)
 
 const (
 	salesforceToken = "/services/oauth2/token"
@@ -35,7 +34,7 @@ var forceURL = Format{
 }
 
 func parseForce(s string) (Grant, error) {
-	part := forcePattern.FindStringSubmatch(s)
+	part := forcePattern().FindStringSubmatch(s)
 	if part == nil {
 		return Grant{}, &Error{"the sfdx auth URL is not of the form force://clientId:clientSecret:refreshToken@host", "print it again with `sf org auth show-sfdx-auth-url`; it is one line"}
 	}
@@ -51,7 +50,7 @@ func writeForce(g Grant) ([]byte, error) {
 		return nil, &Error{"the format is for Salesforce, whose token endpoint ends in " + salesforceToken, "use token-response"}
 	}
 	s := forceScheme + g.ClientID + ":" + g.ClientSecret.Reveal() + ":" + g.RefreshToken.Reveal() + "@" + u.Host
-	if !forcePattern.MatchString(s) {
+	if !forcePattern().MatchString(s) {
 		return nil, &Error{"an sfdx auth URL needs a client id and a refresh token, of letters, digits, dots, dashes and underscores", "give the client id with --client-id, or use token-response"}
 	}
 	return []byte(s + "\n"), nil
@@ -59,7 +58,7 @@ func writeForce(g Grant) ([]byte, error) {
 
 // encrypted is how the sf CLI keeps a token in its file: AES-256-GCM in hex,
 // with the tag after a colon (sfdx-core, src/crypto/crypto.ts).
-var encrypted = regexp.MustCompile(`^[0-9a-f]{12,}:[0-9a-f]{32}$`)
+var encrypted = pattern(`^[0-9a-f]{12,}:[0-9a-f]{32}$`)
 
 // redacted begins what new versions of `sf org display` print in place of a
 // secret (salesforcecli/plugin-org, messages/secrets-redacted.md, seen through
@@ -122,18 +121,18 @@ func readSalesforceCLI(t *text) ([]Grant, error) {
 // sealed refuses what only the sf CLI can open.
 func (r *reader) sealed(user string) error {
 	does := "is encrypted by the sf CLI"
-	found := encrypted.MatchString(r.plain("accessToken")) || encrypted.MatchString(r.plain("refreshToken"))
+	found := encrypted().MatchString(r.plain("accessToken")) || encrypted().MatchString(r.plain("refreshToken"))
 	if strings.HasPrefix(r.plain("sfdxAuthUrl"), redacted) {
 		does, found = "has the secrets left out by the sf CLI", true
 	}
 	if !found {
 		return nil
 	}
-	if !harmlessName.MatchString(user) {
+	if !harmlessName().MatchString(user) {
 		user = "USERNAME"
 	}
 	return &Error{"the file " + does,
 		"run `sf org auth show-sfdx-auth-url --target-org " + user + " --json | evergrant import - …` (older versions of sf: `sf org display --verbose --json --target-org " + user + "`)"}
 }
 
-var harmlessName = regexp.MustCompile(`^[A-Za-z0-9._+@-]{1,120}$`)
+var harmlessName = pattern(`^[A-Za-z0-9._+@-]{1,120}$`)
