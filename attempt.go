@@ -118,7 +118,7 @@ func (x *attempt) answered(ctx context.Context, a *oauth.Answer, token *oauth.To
 }
 
 // wantsNonce is the rule of an answer that only asks for a nonce in the proof.
-const wantsNonce = "dpop-nonce"
+const wantsNonce = "proof-nonce"
 
 // renonce frees the refresh token of a try whose proof lacked the server's
 // nonce (RFC 9449 §8), which is known now.

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -25,15 +26,37 @@ import (
 
 // revealers are the functions that turn a Secret into text, and why they must.
 var revealers = []string{
-	"withToken",                                                // the caller's API request
-	"tokenSource.Token",                                        // an oauth2.Token is plain by its nature
-	"Source.Rejected",                                          // compares by digest
-	"attempt.salvage", "attempt.answered", "attempt.misplaced", // compare an answer with what was sent and stored
-	"attempt.expiry",                                    // the lifetime inside a JWT
-	"oauth.RefreshRequest", "oauth.Post", "oauth.Basic", // the wire
+	// the caller's API request
+	"Token.Authorize", "engine.userinfo",
+	"tokenSource.Token", // an oauth2.Token is plain by its nature
+
+	// comparing with what was sent and stored, by digest or in memory
+	"Source.Rejected", "attempt.salvage", "attempt.answered", "attempt.misplaced",
+	"attempt.expiry", // the lifetime inside a JWT
+	"Config.key",     // a key is parsed
 	"oauth.Secret.Equal", "oauth.Scrub",
-	"cmd/evergrant.tokenFormats", "cmd/evergrant.tokenJSON", "cmd/evergrant.refreshedJSON", "cmd/evergrant.printRefreshed", // asked for
-	"cmd/evergrant.execCommand",
+
+	// the wire: what goes into a request
+	"oauth.RefreshRequest", "oauth.Post", "oauth.Basic", "oauth.bearer", "oauth.tokenAsked",
+	"oauth.CodeRequest", "oauth.PasswordRequest", "oauth.JWTBearerRequest", "oauth.SAMLBearerRequest", "oauth.ExchangeRequest",
+	"oauth.Authorization.Form", "oauth.Authorization.check", "oauth.S256", "oauth.ParseCallback", "oauth.DeviceStyle.Poll",
+	"oauth.RegisterRequest", "oauth.Registration.JSON", "oauth.VerifySalesforceSignature",
+
+	// keys, signatures, and what is signed
+	"jose.authenticate", "jose.Front", "jose.Proofs.Header", "jose.signSecret", "jose.Provider.candidates", "jose.checkHash",
+	"jose.Inspect", "jose.parseBlock", "jose.parsePKCS12", "jose.pbes2.derive",
+	"login.wire.document", "login.wire.identity",
+	"store/keyring.cost.key",
+
+	// other programs' files, which hold them in the clear
+	"internal/foreign.addSecret", "internal/foreign.claimsOf", "internal/foreign.encodeWith", "internal/foreign.readSalesforceCLI",
+	"internal/foreign.writeForce", "internal/foreign.writeRclone",
+
+	// asked for by a person, or kept in a file at a person's wish
+	"cmd/evergrant.tokenFormats", "cmd/evergrant.tokenJSON", "cmd/evergrant.execCredential", "cmd/evergrant.saslText", "cmd/evergrant.gitLines",
+	"cmd/evergrant.gitHelper.get", "cmd/evergrant.refreshedJSON", "cmd/evergrant.printRefreshed", "cmd/evergrant.execCommand", "cmd/evergrant.exporting.grant",
+	"cmd/evergrant.askOnce", "cmd/evergrant.boundDocument", "cmd/evergrant.loginFlow.clientKey", "cmd/evergrant.loginFlow.finish",
+	"cmd/evergrant.loginFlow.keepSecret", "cmd/evergrant.parseKey", "cmd/evergrant.secretBeside",
 }
 
 // printers may format a revealed secret: the user asked for it.
@@ -45,6 +68,53 @@ var bytePrinters = []string{
 	"cmd/evergrant.ui.jsonLine",       // a result, encoded
 	"provider.Duration.UnmarshalText", // a line of a catalog
 }
+
+// senders hand a request to the wire, each once for each decision to send.
+var senders = []string{
+	"engine.send",     // the refresh
+	"engine.userinfo", // the account of a token
+	"login.wire.send", // a login
+}
+
+// sharers use what net/http shares.
+var sharers = []string{"Source.Client"} // its transport, for the caller's own API requests, as http.Client does
+
+// execs start other programs.
+var execs = []string{
+	"login.start", "login.systemBrowser", // a browser, with a checked address
+	"cmd/evergrant.become",            // the command of exec
+	"cmd/evergrant.secretFromCommand", // a secret by reference
+	"cmd/evergrant.watcher.runHook",   // a hook
+	"cmd/evergrant.demo.sixteen", "cmd/evergrant.demo.expect",
+}
+
+// randoms use numbers that can be foreseen: for waits and temporary names, never
+// for what must not be guessed.
+var randoms = []string{
+	"jittered", "attempt.take", "newcomerGrant.state", "Create", // when to refresh
+	"internal/lockedfile.Acquire",      // how long to wait for the lock
+	"internal/lockedfile.WriteReplace", // a temporary name, made exclusively
+}
+
+// talkers write to the streams of the process.
+var talkers = []string{"cmd/evergrant.run", "cmd/evergrant.secretFromCommand"}
+
+// goroutines are the functions that start them, and leakTests the folders whose
+// tests look for those that are left over.
+var (
+	goroutines = []string{
+		"Source.flight",
+		"oauth.Client.limit",
+		"login.PasteFrom", "login.ways.paste", "login.listener.serve", "login.watched",
+		"store/keyring.withKeyring",
+		"cmd/evergrant.watchAll", "cmd/evergrant.proxy.serve", "cmd/evergrant.proxy.part", "cmd/evergrant.demo.sixteen", "cmd/evergrant.ui.working",
+		"cmd/evergrant.loginFlow.paste",
+	}
+	leakTests = map[string]string{
+		"":      "faultmatrix", // after each fault
+		"oauth": "oauth", "login": "login", "store/keyring": "store/keyring", "cmd/evergrant": "cmd/evergrant",
+	}
+)
 
 // sleepers wait by time.Sleep, which no context ends: for milliseconds, or
 // because nothing may end it.
@@ -59,7 +129,7 @@ var sleepers = []string{
 var enders = []string{"cmd/evergrant.main"}
 
 // variables are package-level variables that are not only read.
-var variables = []string{}
+var variables = []string{"browser.Stdout", "browser.Stderr"} // the library has no other way to keep an opener quiet; set once
 
 // site is one place in the sources: the function or package-level name around
 // it, as the lists above write it.
@@ -77,9 +147,23 @@ type checked struct {
 	types *types.Package
 }
 
-// typed type-checks the product's packages as this system builds them. What
-// they import is read from the compiler's export data.
+// typed type-checks the product's packages as this system builds them, once for
+// all guards. What they import is read from the compiler's export data.
 func typed(t *testing.T) []checked {
+	t.Helper()
+	product.once.Do(func() { product.all = typeCheck(t) })
+	if product.all == nil {
+		t.Fatal("the product could not be type-checked")
+	}
+	return product.all
+}
+
+var product struct {
+	once sync.Once
+	all  []checked
+}
+
+func typeCheck(t *testing.T) []checked {
 	t.Helper()
 	exports := exportFiles(t)
 	fset := token.NewFileSet()
@@ -236,7 +320,7 @@ func prints(f *types.Func) bool {
 		return false
 	}
 	if p := f.Pkg(); p != nil && slices.Contains([]string{"fmt", "log", "log/slog"}, p.Path()) {
-		return true
+		return f.Name() != "New" // makes a logger
 	}
 	name := strings.ToLower(f.Name())
 	return strings.HasSuffix(name, "printf") || strings.HasSuffix(name, "errorf") || strings.HasSuffix(name, "logf")
@@ -422,7 +506,10 @@ func TestNoMutableGlobals(t *testing.T) {
 		})
 		for v, pos := range changed {
 			name := v.Name()
-			if c.name() != "" {
+			switch {
+			case v.Pkg() != c.types:
+				name = v.Pkg().Name() + "." + name
+			case c.name() != "":
 				name = c.name() + "." + name
 			}
 			found = append(found, site{name, c.fset.Position(pos)})
@@ -491,6 +578,192 @@ func packageVar(o types.Object) types.Object {
 		return v
 	}
 	return nil
+}
+
+// usedBy finds where the product uses objects of other packages, by the path of
+// the package and the name of the object, the type of a method in front of it.
+func usedBy(t *testing.T, want func(path, name string) bool) []site {
+	t.Helper()
+	var found []site
+	for _, c := range typed(t) {
+		c.each(func(n ast.Node, in site) {
+			id, ok := n.(*ast.Ident)
+			if !ok {
+				return
+			}
+			o := c.info.Uses[id]
+			if o == nil || o.Pkg() == nil || o.Pkg() == c.types {
+				return
+			}
+			if path, name := o.Pkg().Path(), objectName(o); name != "" && want(path, name) {
+				found = append(found, in)
+			}
+		})
+	}
+	return found
+}
+
+// objectName is a function's, variable's or type's name; "" for what is local
+// or a field.
+func objectName(o types.Object) string {
+	if f, ok := o.(*types.Func); ok {
+		if r := f.Signature().Recv(); r != nil {
+			of := r.Type()
+			if p, ok := of.(*types.Pointer); ok {
+				of = p.Elem()
+			}
+			if n, ok := of.(*types.Named); ok {
+				return n.Obj().Name() + "." + f.Name()
+			}
+			return ""
+		}
+	}
+	if o.Parent() == o.Pkg().Scope() {
+		return o.Name()
+	}
+	return ""
+}
+
+// TestWhoSends: few functions make the wire send, and all of them are known.
+func TestWhoSends(t *testing.T) {
+	match(t, "sends", usedBy(t, func(path, name string) bool { return path == module+"/oauth" && name == "Client.Send" }), senders)
+}
+
+// TestNoDefaultHTTP: nothing of net/http is used that all packages of a process
+// share: its client follows redirects with a secret, its server serves what
+// anybody registered.
+func TestNoDefaultHTTP(t *testing.T) {
+	shared := []string{"DefaultClient", "DefaultTransport", "Get", "Head", "Post", "PostForm", "DefaultServeMux", "Handle", "HandleFunc", "ListenAndServe", "ListenAndServeTLS", "Serve", "ServeTLS"}
+	match(t, "uses what net/http shares", usedBy(t, func(path, name string) bool { return path == "net/http" && slices.Contains(shared, name) }), sharers)
+}
+
+// TestWhoRunsPrograms: programs are started in named places, whatever package
+// they are started by.
+func TestWhoRunsPrograms(t *testing.T) {
+	match(t, "starts a program", usedBy(t, func(path, name string) bool {
+		switch path {
+		case "os/exec":
+			return name == "Command" || name == "CommandContext"
+		case "os":
+			return name == "StartProcess"
+		case "syscall", "golang.org/x/sys/unix", "golang.org/x/sys/windows":
+			return name == "Exec" || name == "ForkExec" || name == "StartProcess" || name == "CreateProcess"
+		case "github.com/cli/browser":
+			return strings.HasPrefix(name, "Open")
+		}
+		return false
+	}), execs)
+}
+
+// TestRandomness: what must not be guessed comes from crypto/rand.
+func TestRandomness(t *testing.T) {
+	match(t, "uses math/rand", usedBy(t, func(path, _ string) bool { return strings.HasPrefix(path, "math/rand") }), randoms)
+}
+
+// TestQuiet: only the command line writes to the streams of the process, and
+// nobody to the standard logger.
+func TestQuiet(t *testing.T) {
+	match(t, "writes to the process's streams", usedBy(t, func(path, name string) bool {
+		return path == "os" && (name == "Stdout" || name == "Stderr") || path == "log" && name != "New" && name != "Logger"
+	}), talkers)
+}
+
+// TestVerified: TLS is verified, always.
+func TestVerified(t *testing.T) {
+	looked := 0
+	syntax(t, func(n ast.Node, in site) {
+		if id, ok := n.(*ast.Ident); ok {
+			looked++
+			if id.Name == "InsecureSkipVerify" {
+				t.Errorf("%s: %s names InsecureSkipVerify", in.at, in.name)
+			}
+		}
+	})
+	if looked < 10000 {
+		t.Errorf("only %d names were looked at", looked)
+	}
+}
+
+// TestGoroutines: it is known who starts goroutines, and tests look for those
+// that outlive their owner.
+func TestGoroutines(t *testing.T) {
+	var found []site
+	packages := map[string]bool{}
+	for _, c := range typed(t) {
+		c.each(func(n ast.Node, in site) {
+			start := false
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				start = true
+			case *ast.CallExpr:
+				f := c.callee(n)
+				start = f != nil && f.FullName() == "(*sync.WaitGroup).Go"
+			}
+			if start {
+				found = append(found, in)
+				packages[c.name()] = true
+			}
+		})
+	}
+	match(t, "starts goroutines", found, goroutines)
+	for name := range packages {
+		folder, ok := leakTests[name]
+		if !ok {
+			t.Errorf("package %q starts goroutines, and no tests are named that look for leaks", name)
+			continue
+		}
+		files, err := filepath.Glob(filepath.Join(filepath.FromSlash(folder), "*_test.go"))
+		if err != nil || !slices.ContainsFunc(files, func(f string) bool { return slices.Contains(importsOf(t, f), "go.uber.org/goleak") }) {
+			t.Errorf("package %q: no test in %s uses goleak", name, folder)
+		}
+	}
+}
+
+// thirdParty is what each package may import that is neither ours nor of the
+// standard library. A new dependency is a line here and in docs/design.md.
+var thirdParty = map[string][]string{
+	"":                    {"golang.org/x/oauth2", "golang.org/x/sys", "github.com/go-json-experiment/json"},
+	"provider":            {},
+	"oauth":               {"github.com/go-json-experiment/json"},
+	"jose":                {"github.com/go-jose/go-jose/v4", "software.sslmate.com/src/go-pkcs12", "golang.org/x/crypto"},
+	"login":               {"github.com/cli/browser", "rsc.io/qr", "github.com/go-json-experiment/json"},
+	"store/keyring":       {"github.com/zalando/go-keyring", "golang.org/x/crypto", "golang.org/x/sys"},
+	"internal/foreign":    {"github.com/go-json-experiment/json"},
+	"internal/tokenfile":  {"github.com/go-json-experiment/json"},
+	"internal/lockedfile": {"github.com/gofrs/flock", "golang.org/x/sys"},
+	"idptest":             {},
+	"storetest":           {},
+	"conformance":         {"golang.org/x/sys"},
+	"cmd/evergrant":       {"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sys", "golang.org/x/term", "github.com/zalando/go-keyring", "github.com/go-json-experiment/json"},
+}
+
+// TestForeignImports: a package imports only the modules that it is known to
+// need, on any system.
+func TestForeignImports(t *testing.T) {
+	looked := 0
+	for _, p := range ours(t) {
+		if p.isEdge() {
+			continue
+		}
+		for _, file := range p.files() {
+			for _, path := range importsOf(t, file) {
+				first, _, _ := strings.Cut(path, "/")
+				if path == "C" || path == "plugin" {
+					t.Errorf("%s imports %q", file, path)
+				}
+				if !strings.Contains(first, ".") || path == module || strings.HasPrefix(path, module+"/") {
+					continue
+				}
+				looked++
+				if !slices.ContainsFunc(thirdParty[p.name()], func(m string) bool { return path == m || strings.HasPrefix(path, m+"/") }) {
+					t.Errorf("%s imports %q, which this package is not known to need", file, path)
+				}
+			}
+		}
+	}
+	if looked < 10 {
+		t.Errorf("only %d imports were looked at", looked)
+	}
 }
 
 // TestGuardsSee: the guards find what is planted.

@@ -143,13 +143,16 @@ func distinct(steps []step) []step {
 }
 
 // checkRefreshes: an explicit refresh returns something newer than all that was
-// returned before it began. A login's own token may be returned again: where
-// another process takes up the login meanwhile, that counts as news.
+// returned before it began. A Source may be behind what others returned by its
+// staleness: a login of that moment may count as news to it.
 func checkRefreshes(steps []step, _ []issue) string {
 	for _, s := range steps {
 		for _, old := range steps {
-			same := old.saw == s.saw
-			if s.kind == "refresh" && s.saw != 0 && old.ended < s.call && (old.saw > s.saw || same) {
+			known := old.ended
+			if s.source != "" && s.source != old.source {
+				known += staleness
+			}
+			if s.kind == "refresh" && s.saw != 0 && known < s.call && old.saw >= s.saw {
 				return fmt.Sprintf("%s began after %s had returned %d and returned %d", s.name, old.name, old.saw, s.saw)
 			}
 		}

@@ -169,7 +169,7 @@ func TestWantsNonce9449_2(t *testing.T) {
 }
 
 // TestTokenType9449_3: row "9449-3", and the client module
-// fapi2-…-token-type-case of the conformance suite.
+// fapi2-security-profile-final-client-test-token-type-case-insensitivity.
 func TestTokenType9449_3(t *testing.T) {
 	for typ, want := range map[string]bool{"DPoP": true, "dpop": true, "dPoP": true, "Bearer": false, "": false, "DPoP ": false} {
 		if jose.IsDPoP(typ) != want {
@@ -201,6 +201,17 @@ func TestAttach(t *testing.T) {
 	}
 	if err := p.Attach(&oauth.Request{}, at); err == nil {
 		t.Error("no URL, and no error")
+	}
+}
+
+// TestProofsBound: a client that meets server after server forgets early ones.
+func TestProofsBound(t *testing.T) {
+	p := proofs(t, "ed25519.pem")
+	for i := range 257 {
+		p.Learn(fmt.Sprintf("https://s%d.example/", i), http.Header{"Dpop-Nonce": {"n"}})
+	}
+	if first, last := proof(t, p, "GET", "https://s0.example/", "")["nonce"], proof(t, p, "GET", "https://s256.example/", "")["nonce"]; first != nil || last != "n" {
+		t.Errorf("nonces %v and %v", first, last)
 	}
 }
 

@@ -41,13 +41,12 @@ func FuzzParseKey(f *testing.F) {
 // FuzzVerifyIDToken: whatever is accepted was signed by the one key there is,
 // for us, and not long ago.
 func FuzzVerifyIDToken(f *testing.F) {
-	t := &testing.T{}
-	set := keySet(t)
+	set := keySet(f)
 	key := signers()["P-256"]
-	happy := forge(t, key, object{"alg": "ES256", "kid": "P-256"}, good())
+	happy := forge(f, key, object{"alg": "ES256", "kid": "P-256"}, good())
 	parts := strings.Split(happy, ".")
-	for _, s := range []string{happy, happy + "=", parts[0] + "." + parts[1] + ".", forge(t, nil, object{"alg": "none"}, good()), "e30.e30.e30",
-		forge(t, signers()["rsa"], object{"alg": "PS256"}, with("aud", []string{client, "x"}))} {
+	for _, s := range []string{happy, happy + "=", parts[0] + "." + parts[1] + ".", forge(f, nil, object{"alg": "none"}, good()), "e30.e30.e30",
+		forge(f, signers()["rsa"], object{"alg": "PS256"}, with("aud", []string{client, "x"}))} {
 		f.Add(s, set)
 	}
 	f.Add(happy, []byte(`{"keys":[{"kty":"EC","crv":"P-256","x":"AAAA","y":"AAAA","kid":"P-256"}]}`))

@@ -56,7 +56,7 @@ func public(private any) any {
 const issuer, client = "https://op.example", "client 1"
 
 // keySet publishes every signer under its name.
-func keySet(t *testing.T) []byte {
+func keySet(t testing.TB) []byte {
 	t.Helper()
 	keys := []object{{"kty": "AKP", "alg": "ML-DSA-44", "kid": "future"}, {"kty": 7}, {"kty": "oct", "k": "AAAA", "kid": "oct"}}
 	for name, k := range signers() {
@@ -133,13 +133,13 @@ func TestIDTokenOIDC(t *testing.T) {
 		want   jose.Reason // "" is accepted
 	}{
 		{"happy path", good(), ""},
-		{"aud as a list", with("aud", []string{client}), ""},
+		{"fapi2-security-profile-final-client-test-valid-aud-as-array", with("aud", []string{client}), ""},
 		{"oidcc-client-test-invalid-iss, fapi2-security-profile-final-client-test-invalid-iss", with("iss", issuer+"/"), jose.BadIssuer},
 		{"iss of another case", with("iss", "https://OP.example"), jose.BadIssuer},
-		{"no iss", with("iss", nil), jose.BadIssuer},
+		{"fapi2-security-profile-final-client-test-invalid-missing-iss", with("iss", nil), jose.BadIssuer},
 		{"iss a list", with("iss", []string{issuer}), jose.BadIssuer},
 		{"oidcc-client-test-invalid-aud, fapi2-security-profile-final-client-test-invalid-aud", with("aud", "other"), jose.BadAudience},
-		{"no aud", with("aud", nil), jose.BadAudience},
+		{"fapi2-security-profile-final-client-test-invalid-missing-aud", with("aud", nil), jose.BadAudience},
 		{"aud empty", with("aud", []string{}), jose.BadAudience},
 		{"aud a number", with("aud", 7), jose.BadAudience},
 		{"fapi2-security-profile-final-client-test-invalid-secondary-aud", with("aud", []string{client, "evil"}, "azp", client), jose.BadAudience},
@@ -200,13 +200,13 @@ func TestIDTokenSignature(t *testing.T) {
 		{"happy path", ok, nil, ""},
 		{"typ JWT", forge(t, k, object{"alg": "RS256", "kid": "rsa", "typ": "JWT"}, good()), nil, ""},
 		{"oidcc-client-test-invalid-sig-rs256", parts[0] + "." + parts[1] + "." + flip(parts[2]), nil, jose.BadSignature},
-		{"other claims under the signature", parts[0] + "." + b64.EncodeToString(mustJSON(with("sub", "x"))) + "." + parts[2], nil, jose.BadSignature},
+		{"other claims under the signature", parts[0] + "." + b64.EncodeToString([]byte(`{"sub":"x"}`)) + "." + parts[2], nil, jose.BadSignature},
 		{"no signature", parts[0] + "." + parts[1] + ".", nil, jose.BadSignature},
 		{"oidcc-client-test-idtoken-sig-none, fapi2-security-profile-final-client-test-invalid-null-alg", forge(t, nil, object{"alg": "none"}, good()), nil, jose.BadAlgorithm},
 		{"alg none, allowed by mistake", forge(t, nil, object{"alg": "none"}, good()), func(p *jose.Provider) { p.Algorithms = []string{"none"} }, jose.BadAlgorithm},
 		{"alg None", forge(t, nil, object{"alg": "None"}, good()), nil, jose.BadAlgorithm},
 		{"no alg", forge(t, nil, object{"kid": "rsa"}, good()), nil, jose.BadAlgorithm},
-		{"fapi2-security-profile-final-client-test-invalid-alternate-alg (RS256)", ok, func(p *jose.Provider) { p.Algorithms = []string{"PS256", "ES256", "EdDSA"} }, jose.BadAlgorithm},
+		{"fapi2-security-profile-final-client-test-invalid-alternate-alg", ok, func(p *jose.Provider) { p.Algorithms = []string{"PS256", "ES256", "EdDSA"} }, jose.BadAlgorithm},
 		{"nothing allowed", ok, func(p *jose.Provider) { p.Algorithms = []string{} }, jose.BadAlgorithm},
 		{"HS256 unasked", forge(t, secret, object{"alg": "HS256"}, good()), func(p *jose.Provider) { p.Secret = oauth.NewSecret(string(secret)) }, jose.BadAlgorithm},
 		{"HS256 allowed", forge(t, secret, object{"alg": "HS256"}, good()), hs(string(secret)), ""},
@@ -289,7 +289,7 @@ func TestIDTokenRequest(t *testing.T) {
 		{"refresh-token-invalid-sub", with("sub", "user 2"), refreshed, jose.BadSubject},
 		{"c_hash", with("c_hash", cHash), func(r *jose.IDTokenRequest) { r.Code = code }, ""},
 		{"c_hash padded", with("c_hash", cHash+"=="), func(r *jose.IDTokenRequest) { r.Code = code }, ""},
-		{"oidcc-client-test-invalid-c-hash", with("c_hash", cHash[1:]), func(r *jose.IDTokenRequest) { r.Code = code }, jose.BadCodeHash},
+		{"invalid c_hash", with("c_hash", cHash[1:]), func(r *jose.IDTokenRequest) { r.Code = code }, jose.BadCodeHash},
 		{"c_hash a number", with("c_hash", 1), func(r *jose.IDTokenRequest) { r.Code = code }, jose.BadCodeHash},
 		{"c_hash without a code", with("c_hash", "x"), nil, ""},
 		{"max_age kept", with("auth_time", at.Unix()-100), maxAge(100 * time.Second), ""},

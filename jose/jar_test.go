@@ -93,14 +93,14 @@ func TestResponseJARM(t *testing.T) {
 	}{
 		{"happy path", happy, ""},
 		{"error response", sign(claims("code", nil, "error", "access_denied")), ""},
-		{"invalid iss", sign(claims("iss", "https://evil.example")), jose.BadIssuer},
-		{"missing iss", sign(claims("iss", nil)), jose.BadIssuer},
-		{"invalid aud", sign(claims("aud", "other")), jose.BadAudience},
-		{"missing aud", sign(claims("aud", nil)), jose.BadAudience},
-		{"expired", sign(claims("exp", at.Unix()-301)), jose.Expired},
-		{"missing exp", sign(claims("exp", nil)), jose.Expired},
-		{"invalid signature", happy[:len(happy)-8] + "AAAAAAAA", jose.BadSignature},
-		{"alg none", forge(t, nil, object{"alg": "none"}, claims()), jose.BadAlgorithm},
+		{"fapi2-security-profile-final-client-test-ensure-jarm-with-invalid-iss-fails", sign(claims("iss", "https://evil.example")), jose.BadIssuer},
+		{"fapi2-security-profile-final-client-test-ensure-jarm-without-iss-fails", sign(claims("iss", nil)), jose.BadIssuer},
+		{"fapi2-security-profile-final-client-test-ensure-jarm-with-invalid-aud-fails", sign(claims("aud", "other")), jose.BadAudience},
+		{"fapi2-security-profile-final-client-test-ensure-jarm-without-aud-fails", sign(claims("aud", nil)), jose.BadAudience},
+		{"fapi2-security-profile-final-client-test-ensure-jarm-with-expired-exp-fails", sign(claims("exp", at.Unix()-301)), jose.Expired},
+		{"fapi2-security-profile-final-client-test-ensure-jarm-without-exp-fails", sign(claims("exp", nil)), jose.Expired},
+		{"fapi2-security-profile-final-client-test-ensure-jarm-with-invalid-sig-fails", happy[:len(happy)-8] + "AAAAAAAA", jose.BadSignature},
+		{"fapi2-security-profile-final-client-test-ensure-jarm-signature-is-not-none", forge(t, nil, object{"alg": "none"}, claims()), jose.BadAlgorithm},
 		{"unsigned parameters", "code", jose.BadForm},
 	} {
 		form, err := provider(t).VerifyResponse(tt.response, at)

@@ -94,7 +94,7 @@ func verify(alg string, public any, input string, sig []byte) bool {
 }
 
 // forge signs whatever it is told to.
-func forge(t *testing.T, private any, head, claims object) string {
+func forge(t testing.TB, private any, head, claims object) string {
 	t.Helper()
 	h, err := json.Marshal(head)
 	if err != nil {
@@ -107,7 +107,7 @@ func forge(t *testing.T, private any, head, claims object) string {
 	return forgeRaw(t, private, head["alg"], string(h), string(c))
 }
 
-func forgeRaw(t *testing.T, private, alg any, head, claims string) string {
+func forgeRaw(t testing.TB, private, alg any, head, claims string) string {
 	t.Helper()
 	input := b64.EncodeToString([]byte(head)) + "." + b64.EncodeToString([]byte(claims))
 	sig, err := signature(private, fmt.Sprint(alg), input)
@@ -153,7 +153,7 @@ func signature(private any, alg, input string) ([]byte, error) {
 }
 
 // jwk writes a public key by hand.
-func jwk(t *testing.T, public any, extra object) object {
+func jwk(t testing.TB, public any, extra object) object {
 	t.Helper()
 	var k object
 	switch p := public.(type) {
@@ -175,7 +175,7 @@ func jwk(t *testing.T, public any, extra object) object {
 	return k
 }
 
-func jwks(t *testing.T, keys ...object) []byte {
+func jwks(t testing.TB, keys ...object) []byte {
 	t.Helper()
 	text, err := json.Marshal(object{"keys": keys})
 	if err != nil {

@@ -86,9 +86,6 @@ func (p pbes2) decrypter(password oauth.Secret) (cipher.BlockMode, error) {
 	if _, err := asn1.Unmarshal(p.Cipher.Parameters.FullBytes, &iv); err != nil || !ok {
 		return nil, errScheme
 	}
-	if password.IsZero() {
-		return nil, ErrPassword
-	}
 	key, err := p.derive(password, size)
 	if err != nil {
 		return nil, err

@@ -22,6 +22,7 @@ type target struct {
 	u *ui
 
 	provider, tokenURL, clientID, secret, auth, scope, caCert, catalog string
+	key, keyPassword, keyAlg, cert, issuer                             string
 	params, headers, fields, vars                                      []string
 	timeout, session                                                   time.Duration
 	verbose                                                            bool
@@ -32,8 +33,13 @@ type target struct {
 func (t *target) identify(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&t.clientID, "client-id", "", "client `id` of the app registration")
-	f.StringVar(&t.secret, "client-secret", "", "`reference` to the client's secret: env:NAME, file:PATH or cmd:PROGRAM ARG…")
-	f.StringVar(&t.auth, "client-auth", "", "client authentication `method`: none, post or basic (default: by the catalog)")
+	f.StringVar(&t.secret, "client-secret", "", "`reference` to the client's secret: env:NAME, file:PATH, keyring:SERVICE/ACCOUNT or cmd:PROGRAM ARG…")
+	f.StringVar(&t.auth, "client-auth", "", "client authentication `method`: none, post, basic, private_key_jwt, client_secret_jwt or tls_client_auth (default: by the catalog)")
+	f.StringVar(&t.key, "key", "", "`reference` to the client's private key: PEM, PKCS#12, JWK or a Google key file")
+	f.StringVar(&t.keyPassword, "key-password", "", "`reference` to the password of the key")
+	f.StringVar(&t.keyAlg, "key-alg", "", "`algorithm` the key signs with, such as PS256 (default: the key's own)")
+	f.StringVar(&t.cert, "cert", "", "`reference` to the certificate chain (PEM) that goes with the key, for mutual TLS")
+	f.StringVar(&t.issuer, "issuer", "", "issuer `URL` of the authorization server: the audience of what the key signs")
 	f.StringVar(&t.provider, "provider", "", "`name` of the provider in the catalog, such as salesforce (default: as the file says)")
 	f.StringVar(&t.tokenURL, "token-url", "", "`URL` of the token endpoint; overrides the provider's, not its dialect")
 	f.StringVar(&t.scope, "scope", "", "`scope` to send with the refresh (default: none)")
@@ -49,12 +55,12 @@ func (t *target) identify(cmd *cobra.Command) {
 	cmd.RegisterFlagCompletionFunc("provider", completeProvider)
 	cmd.RegisterFlagCompletionFunc("client-auth", cobra.FixedCompletions(clientAuths, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("client-secret", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return []string{"env:", "file:", "cmd:"}, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
+		return []string{"env:", "file:", "cmd:", "keyring:"}, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
 	})
 }
 
 // clientAuths are the ways of client authentication that --client-auth takes.
-var clientAuths = []string{"none", "post", "basic"}
+var clientAuths = []string{"none", "post", "basic", "private_key_jwt", "client_secret_jwt", "tls_client_auth", "self_signed_tls_client_auth"}
 
 // secretParams are parameters that are never given as literals: they would
 // stand in the shell's history and the process list.
@@ -64,6 +70,7 @@ var secretParams = []string{"client_secret", "refresh_token", "access_token", "p
 func (t *target) config() (evergrant.Config, error) {
 	cfg := evergrant.Config{
 		Provider: t.provider, TokenURL: t.tokenURL, ClientID: t.clientID, SecretRef: t.secret, AuthMethod: t.auth, Scope: t.scope,
+		KeyRef: t.key, KeyPasswordRef: t.keyPassword, KeyAlg: t.keyAlg, CertRef: t.cert, Issuer: t.issuer,
 		SessionLifetime: t.session, CallTimeout: t.timeout, ExchangeTimeout: min(t.timeout, 30*time.Second), ResolveSecret: resolveSecret, OnEvent: t.u.event,
 	}
 	cfg.HTTP.UserAgent = "evergrant/" + version()
@@ -77,10 +84,12 @@ func (t *target) config() (evergrant.Config, error) {
 		return cfg, usageError{fmt.Errorf("--session-lifetime %s is negative", t.session), "give a duration such as 2h"}
 	}
 	if t.auth != "" && !slices.Contains(clientAuths, t.auth) {
-		return cfg, usageError{fmt.Errorf("--client-auth %s is not known", t.auth), "use none, post or basic"}
+		return cfg, usageError{fmt.Errorf("--client-auth %s is not known", t.auth), "use one of " + strings.Join(clientAuths, ", ")}
 	}
-	if err := checkSecretRef(t.secret); err != nil {
-		return cfg, err
+	for flag, ref := range map[string]string{"--client-secret": t.secret, "--key": t.key, "--key-password": t.keyPassword, "--cert": t.cert} {
+		if err := checkSecretRef(flag, ref); err != nil {
+			return cfg, err
+		}
 	}
 	for _, p := range t.params {
 		name, value, err := pair("--param", p)
@@ -120,9 +129,9 @@ func (t *target) config() (evergrant.Config, error) {
 	return cfg, nil
 }
 
-// open opens a token file. It is ended by the first signal: what was not sent
-// is not sent, and a request that left is waited for.
-func (t *target) open(ctx context.Context, path string, change func(*evergrant.Config)) (*evergrant.Source, error) {
+// open opens a token file or a kept grant. It is ended by the first signal: what
+// was not sent is not sent, and a request that left is waited for.
+func (t *target) open(ctx context.Context, grant string, change func(*evergrant.Config)) (*evergrant.Source, error) {
 	cfg, err := t.config()
 	if err != nil {
 		return nil, err
@@ -130,7 +139,12 @@ func (t *target) open(ctx context.Context, path string, change func(*evergrant.C
 	if change != nil {
 		change(&cfg)
 	}
-	src, err := evergrant.OpenFile(path, cfg)
+	var src *evergrant.Source
+	if isName(grant) {
+		src, err = openNamed(ctx, t.u, grant, cfg)
+	} else {
+		src, err = evergrant.OpenFile(grant, cfg)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +190,7 @@ func readCAs(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// oneFile is the argument rule of a command on one token file.
+// oneFile is the argument rule of a command on one token file or kept grant.
 func oneFile(command string) cobra.PositionalArgs {
-	return takes(1, 1, "evergrant "+command+" FILE")
+	return takes(1, 1, "evergrant "+command+" TARGET")
 }

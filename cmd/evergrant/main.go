@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evergrant/evergrant"
+	"github.com/evergrant/evergrant/store/keyring"
 )
 
 // Exit codes. They are part of the interface.
@@ -74,11 +75,16 @@ type maker struct {
 func makers() []maker {
 	return []maker{
 		{"refresh", refreshCommand},
+		{"login", loginCommand},
 		{"token", tokenCommand},
 		{"status", statusCommand},
 		{"doctor", doctorCommand},
 		{"exec", execCommand},
+		{"proxy", proxyCommand},
 		{"watch", watchCommand},
+		{"git-credential", gitCredentialCommand},
+		{"import", importCommand},
+		{"export", exportCommand},
 		{"providers", providersCommand},
 		{"demo", demoCommand},
 		{"simulate", simulateCommand},
@@ -207,6 +213,8 @@ var exitRows = []struct {
 	{evergrant.ErrBlocked, exitMisconfigured},
 	{evergrant.ErrTemporary, exitTemporary},
 	{evergrant.ErrClosed, exitTemporary},
+	{keyring.ErrSealed, exitStorage},
+	{keyring.ErrDamaged, exitStorage},
 }
 
 func exitCode(err error) int {

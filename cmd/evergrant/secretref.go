@@ -1,35 +1,40 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strings"
+	"unicode/utf8"
+
+	oskeyring "github.com/zalando/go-keyring"
 
 	"github.com/evergrant/evergrant"
 )
 
 // A secret is given by reference, never as a literal.
-const secretHint = "give a reference: env:NAME, file:PATH or cmd:PROGRAM ARG…"
+const secretHint = "give a reference: env:NAME, file:PATH, keyring:SERVICE/ACCOUNT or cmd:PROGRAM ARG…"
 
 // secretKinds are the references by the word before the colon.
 var secretKinds = map[string]func(ctx context.Context, rest string) (string, error){
-	"env":  secretFromEnv,
-	"file": secretFromFile,
-	"cmd":  secretFromCommand,
+	"env":     secretFromEnv,
+	"file":    secretFromFile,
+	"cmd":     secretFromCommand,
+	"keyring": secretFromKeyring,
 }
 
 // checkSecretRef refuses what is no reference, without repeating it: it may be
 // the secret itself.
-func checkSecretRef(ref string) error {
+func checkSecretRef(flag, ref string) error {
 	if ref == "" {
 		return nil
 	}
 	kind, rest, _ := strings.Cut(ref, ":")
 	if _, ok := secretKinds[kind]; !ok || rest == "" {
-		return usageError{errors.New("--client-secret takes a reference, not the secret itself"), secretHint}
+		return usageError{errors.New(flag + " takes a reference, not the secret itself"), secretHint}
 	}
 	return nil
 }
@@ -67,7 +72,23 @@ func secretFromFile(_ context.Context, path string) (string, error) {
 	if err != nil {
 		return "", badRef{err}
 	}
+	if !utf8.Valid(b) || bytes.IndexByte(b, 0) >= 0 {
+		return string(b), nil // PKCS#12 and the like are taken to the byte
+	}
 	return strings.TrimRight(string(b), "\r\n"), nil
+}
+
+// secretFromKeyring asks the operating system's keyring.
+func secretFromKeyring(_ context.Context, item string) (string, error) {
+	service, account, ok := strings.Cut(item, "/")
+	if !ok || service == "" || account == "" {
+		return "", badRef{errors.New("keyring: wants SERVICE/ACCOUNT")}
+	}
+	s, err := oskeyring.Get(service, account)
+	if errors.Is(err, oskeyring.ErrNotFound) {
+		return "", badRef{fmt.Errorf("the keyring has no %s of %s", account, service)}
+	}
+	return s, err
 }
 
 // secretFromCommand runs a program without a shell and takes its first line.

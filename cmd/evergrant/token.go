@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -12,39 +12,12 @@ import (
 	"github.com/evergrant/evergrant"
 )
 
-// tokenFormats print an access token; each ends with a newline.
-var tokenFormats = map[string]func(*evergrant.Token) string{
-	"raw":    func(t *evergrant.Token) string { return t.AccessToken.Reveal() + "\n" },
-	"header": func(t *evergrant.Token) string { return "Authorization: Bearer " + t.AccessToken.Reveal() + "\n" },
-	"env":    func(t *evergrant.Token) string { return "ACCESS_TOKEN=" + shellQuoted(t.AccessToken.Reveal()) + "\n" },
-	"json":   tokenJSON,
-}
-
-var formatNames = []string{"raw", "header", "json", "env"}
-
-func tokenJSON(t *evergrant.Token) string {
-	v := struct {
-		AccessToken string    `json:"access_token"`
-		TokenType   string    `json:"token_type"`
-		ExpiresAt   time.Time `json:"expires_at,omitzero"`
-		Generation  uint64    `json:"generation"`
-	}{t.AccessToken.Reveal(), t.Type, t.Expiry, t.Generation}
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic("evergrant: encoding a token: " + err.Error()) // strings and a time: cannot fail
-	}
-	return string(b) + "\n"
-}
-
-// shellQuoted makes a word that a POSIX shell takes literally.
-func shellQuoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
 func tokenCommand(u *ui) *cobra.Command {
 	t := &target{u: u}
-	var format string
+	var format, user string
 	var min time.Duration
 	cmd := &cobra.Command{
-		Use:   "token FILE",
+		Use:   "token TARGET",
 		Short: "Print a valid access token, refreshing only if needed",
 		Long: `Print a valid access token from a JSON token file, alone on stdout. The token is
 refreshed only if it has ended or is about to; where refreshing fails and the
@@ -53,17 +26,23 @@ token at hand has not ended, that one is printed with a warning on stderr.
 With --min-ttl the token is valid for at least that long; a minimum that cannot
 be met is exit 4 with nothing on stdout.
 
+Formats: raw; header, an HTTP header; json; env, an assignment for a shell;
+xoauth2 and oauthbearer (RFC 7628), the SASL response for mail in base64;
+exec-credential, for kubectl; git, lines of git's credential protocol. docs/setups.md
+shows them in use. A token that needs a proof with each request (DPoP) comes as
+raw, json and env only; ` + "`evergrant proxy`" + ` makes the proofs.
+
 ` + exitCodes,
-		Example: `  curl -H "$(evergrant token token.json --format header)" https://api.example.com/
+		Example: `  evergrant token token.json --format header | curl -H @- https://api.example.com/
   TOKEN=$(evergrant token token.json --min-ttl 5m) || exit`,
 		Args: oneFile("token"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if u.json && !cmd.Flags().Changed("format") {
 				format = "json"
 			}
-			print, ok := tokenFormats[format]
-			if !ok {
-				return usageError{fmt.Errorf("--format %s is not known", format), "one of " + strings.Join(formatNames, ", ")}
+			as, err := formatNamed(format)
+			if err != nil {
+				return err
 			}
 			if min < 0 {
 				return usageError{fmt.Errorf("--min-ttl %s is negative", min), "give a duration such as 5m"}
@@ -79,13 +58,37 @@ be met is exit 4 with nothing on stdout.
 			if err != nil {
 				return err
 			}
-			u.printf("%s", print(r.Token))
+			if as.user && user == "" {
+				if user, err = accountFor(cmd.Context(), src); err != nil {
+					return err
+				}
+			}
+			text, err := as.text(r.Token, user)
+			if err != nil {
+				return err
+			}
+			u.printf("%s", text)
 			return nil
 		},
 	}
 	t.identify(cmd)
-	cmd.Flags().StringVar(&format, "format", "raw", "`format`: raw, header, json or env")
+	cmd.Flags().StringVar(&format, "format", "raw", "`format`: "+strings.Join(formatNames(), ", "))
+	cmd.Flags().StringVar(&user, "user", "", "`name` for the formats that have one: xoauth2 and oauthbearer (default: the account in the file), git (default: oauth2)")
 	cmd.Flags().DurationVar(&min, "min-ttl", 0, "how long the token must be valid from now, such as 5m")
-	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formatNames, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formatNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// accountFor is the user of a mailbox where none is given: the address that the
+// file has. An id of another kind would be refused by the mail server, and it
+// could not say why.
+func accountFor(ctx context.Context, src *evergrant.Source) (string, error) {
+	st, err := src.Status(ctx)
+	if err != nil {
+		return "", err
+	}
+	if !strings.Contains(st.Account, "@") {
+		return "", usageError{errors.New("the file does not say whose mailbox it is for"), "add --user NAME, such as --user ana@example.com"}
+	}
+	return st.Account, nil
 }

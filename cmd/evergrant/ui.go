@@ -109,6 +109,14 @@ func (u *ui) line(text string) {
 	fmt.Fprintln(u.err, printable(text))
 }
 
+// raw prints what is drawn for a terminal, as it is.
+func (u *ui) raw(drawn string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.clearStatus()
+	io.WriteString(u.err, drawn)
+}
+
 // patience is how long a command may be silent on a terminal before it says
 // what it is at.
 const patience = 700 * time.Millisecond

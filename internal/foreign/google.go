@@ -97,6 +97,10 @@ func readGoogle(t *text) ([]Grant, error) {
 	return []Grant{g}, r.err
 }
 
+// GoogleLayout reports whether the grant belongs in a file of Google's layout,
+// which holds the client's secret too.
+func (g Grant) GoogleLayout() bool { return g.isGoogle() }
+
 // isGoogle reports whether the grant is Google's; no endpoint at all means
 // Google in its own format.
 func (g Grant) isGoogle() bool {

@@ -2,6 +2,8 @@ package keyring_test
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	oskeyring "github.com/zalando/go-keyring"
+	"golang.org/x/crypto/scrypt"
 
 	"github.com/evergrant/evergrant/oauth"
 	"github.com/evergrant/evergrant/store/keyring"
@@ -101,6 +104,29 @@ func TestPassphrase(t *testing.T) {
 		t.Errorf("asked %d times", asked)
 	}
 	has(t, open(t, dir, keyring.Key{Passphrase: ask}), "a", 1)
+}
+
+// cheap makes a store of little cost for a passphrase, as the package comment
+// says, so that tests need not wait.
+func cheap(t *testing.T, dir, passphrase string) {
+	t.Helper()
+	salt := []byte("0123456789abcdef")
+	key, err := scrypt.Key([]byte(passphrase), salt, 16, 8, 1, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := hkdf.Key(sha256.New, key, nil, "evergrant key id v1", 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "store.json"), fmt.Appendf(nil,
+		`{"version":1,"key":{"id":"%x","source":"passphrase","scrypt":{"n":16,"r":8,"p":1,"salt":"MDEyMzQ1Njc4OWFiY2RlZg=="}}}`, id))
+}
+
+func TestWrongPassphrase(t *testing.T) {
+	dir := t.TempDir()
+	cheap(t, dir, "correct horse")
+	put(t, open(t, dir, keyring.Key{Passphrase: secret("correct horse")}), record("a", 1), 0)
 	for name, k := range map[string]keyring.Key{
 		"the passphrase is wrong":       {Passphrase: secret("correct horsf")},
 		"nobody is there to ask":        {},
@@ -229,7 +255,8 @@ func TestRekeyResumed(t *testing.T) {
 // only is not stopped in the middle of a refresh by a change that was begun.
 func TestRekeyPassphraseAmongWriters(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, dir, keyring.Key{Source: keyring.Passphrase, Passphrase: secret("old")})
+	cheap(t, dir, "old")
+	s := open(t, dir, keyring.Key{Passphrase: secret("old")})
 	for _, id := range []string{"a", "b"} {
 		put(t, s, record(id, 1), 0)
 	}

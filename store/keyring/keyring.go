@@ -82,6 +82,9 @@
 // with the file's name: in the associated data it would bind no better, and a
 // rename could not be one atomic step.
 //
+// A passphrase's key is scrypt (RFC 7914) with the cost and the salt of
+// store.json, 32 bytes; a key file and a keyring's item are the key in base64.
+//
 // A test vector: with the key 00 01 02 … 1f, the file work-sf.grant is in base64
 //
 //	ZXZlcmdyYQEIaoxqu/hmwV9awCYBuzP68PHy8/T19vf4+fr7/P3+/wAAAAAAAAADAAAAAAAAAAca

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -168,6 +170,7 @@ func (p *process) line() string {
 // kill ends the child without warning and returns the last line it printed.
 func (p *process) kill(t *testing.T) string {
 	t.Helper()
+	time.Sleep(rand.N(8 * time.Millisecond)) // any moment of what it does next
 	p.Process.Kill()
 	last := p.last
 	for p.lines.Scan() {

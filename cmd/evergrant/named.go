@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/evergrant/evergrant"
+	"github.com/evergrant/evergrant/store/keyring"
+)
+
+// A grant is kept in a token file, or under a name in the person's own store.
+
+// The environment names the store and its passphrase: whole scripts share them.
+const (
+	envStore      = "EVERGRANT_STORE"      // folder; "": the person's own
+	envPassphrase = "EVERGRANT_PASSPHRASE" // reference to the passphrase of a store that has one
+)
+
+// isName tells the name of a grant from the path of a token file: what is there
+// as a file, or looks like a path, is one.
+func isName(target string) bool {
+	if strings.ContainsAny(target, `/\`) || strings.HasSuffix(strings.ToLower(target), ".json") {
+		return false
+	}
+	_, err := os.Lstat(target)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// openStore opens the person's store of named grants.
+func openStore(u *ui) (*keyring.Store, error) {
+	return keyring.Open(keyring.Config{Dir: os.Getenv(envStore), Key: keyring.Key{Passphrase: u.passphrase}})
+}
+
+// passphrase comes from where EVERGRANT_PASSPHRASE says, else from the terminal.
+func (u *ui) passphrase(ctx context.Context) (evergrant.Secret, error) {
+	if ref := os.Getenv(envPassphrase); ref != "" {
+		if kind, _, _ := strings.Cut(ref, ":"); secretKinds[kind] == nil {
+			return evergrant.Secret{}, usageError{errors.New(envPassphrase + " takes a reference, not the passphrase itself"), secretHint}
+		}
+		return resolveSecret(ctx, ref)
+	}
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		return evergrant.Secret{}, usageError{errors.New("the store is sealed with a passphrase, and there is no terminal to ask for it"), "name it with " + envPassphrase + "=file:PATH or cmd:PROGRAM"}
+	}
+	fmt.Fprint(u.err, "passphrase of the store: ")
+	b, err := term.ReadPassword(int(os.Stdin.Fd()))
+	fmt.Fprintln(u.err)
+	return evergrant.NewSecret(string(b)), err
+}
+
+// unlocked opens the store and gets its key. It asks, if it must, before
+// anything is locked.
+func unlocked(ctx context.Context, u *ui) (*keyring.Store, error) {
+	store, err := openStore(u)
+	if err != nil {
+		return nil, err
+	}
+	return store, keyHint(store, store.Unlock(ctx))
+}
+
+// keyHint adds to an error about the store's key what to do where there is no
+// keyring, or no key file yet.
+func keyHint(store *keyring.Store, err error) error {
+	var e *keyring.Error
+	if !errors.As(err, &e) || !errors.Is(err, keyring.ErrSealed) {
+		return err
+	}
+	d, derr := store.Describe()
+	if derr != nil {
+		return err
+	}
+	withFile := "`evergrant store init --key-file PATH` makes a store with a key file, which " + keyring.EnvKeyFile + " can name too"
+	more := *e
+	switch {
+	case d.Source == keyring.OSKeyring && d.KeyID == "":
+		more.Do = "unlock the keyring; on a machine without one, " + withFile
+	case d.Source == keyring.OSKeyring:
+		more.Do = e.Do + "; to begin anew, name another folder with " + envStore + ": " + withFile
+	case d.Source == keyring.KeyFile && d.KeyID == "" && errors.Is(err, fs.ErrNotExist):
+		more.Do = withFile
+	default:
+		return err
+	}
+	return &more
+}
+
+// begin gives a new store its key, so that no grant is obtained that could not
+// be kept.
+func begin(ctx context.Context, store *keyring.Store, key keyring.Key) error {
+	d, err := store.Describe()
+	if err == nil && d.KeyID == "" {
+		err = store.Rekey(ctx, key)
+		if d, derr := store.Describe(); err != nil && derr == nil && d.KeyID != "" { // somebody was faster
+			err = store.Unlock(ctx)
+		}
+	}
+	return keyHint(store, err)
+}
+
+// sealedWords says where the store and its key are.
+func sealedWords(store *keyring.Store) string {
+	d, err := store.Describe()
+	if err != nil {
+		return "in the store"
+	}
+	return "sealed in " + d.Dir + ", the key is " + d.Where
+}
+
+// openNamed opens a grant of the person's store.
+func openNamed(ctx context.Context, u *ui, name string, cfg evergrant.Config) (*evergrant.Source, error) {
+	store, err := unlocked(ctx, u)
+	if err != nil {
+		return nil, err
+	}
+	return openIn(store, name, cfg)
+}
+
+// openIn opens a grant of a store.
+func openIn(store *keyring.Store, name string, cfg evergrant.Config) (*evergrant.Source, error) {
+	src, err := evergrant.Open(store, name, cfg)
+	if errors.Is(err, evergrant.ErrNotFound) {
+		return nil, usageError{fmt.Errorf("there is no token file and no kept grant called %s", name), "`evergrant list` shows the names; a path with a slash is always a file"}
+	}
+	return src, err
+}
+
+// A keeping says where a grant is to be kept: in a file, or under a name.
+type keeping struct {
+	file, name string
+	opened     *keyring.Store // once it was: nobody is asked twice for a passphrase
+}
+
+// store opens the store of named grants, once.
+func (k *keeping) store(u *ui) (*keyring.Store, error) {
+	if k.opened != nil {
+		return k.opened, nil
+	}
+	var err error
+	k.opened, err = openStore(u)
+	return k.opened, err
+}
+
+func (k *keeping) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&k.file, "file", "", "keep the grant in this token `file`")
+	cmd.Flags().StringVar(&k.name, "name", "", "keep the grant in the store under this `name`")
+	cmd.MarkFlagsMutuallyExclusive("file", "name")
+}
+
+// target is how the next command names the grant.
+func (k *keeping) target() string {
+	if k.name != "" {
+		return k.name
+	}
+	return k.file
+}
+
+// check finds out before a person is bothered whether the grant can be kept
+// there.
+func (k *keeping) check(ctx context.Context, u *ui) error {
+	if k.name != "" {
+		if !isName(k.name) {
+			return usageError{fmt.Errorf("--name %s would be taken for a file", k.name), "choose a name without slashes that is no file here"}
+		}
+		store, err := k.store(u)
+		if err != nil {
+			return err
+		}
+		if err := keyHint(store, store.Unlock(ctx)); err != nil {
+			return err
+		}
+		return begin(ctx, store, keyring.Key{})
+	}
+	if _, err := os.Stat(k.file); errors.Is(err, fs.ErrNotExist) {
+		dir, err := os.Stat(filepath.Dir(k.file))
+		if err == nil && !dir.IsDir() {
+			return usageError{fmt.Errorf("%s is no folder", filepath.Dir(k.file)), "choose another --file"}
+		}
+		return nil
+	}
+	src, err := evergrant.OpenFile(k.file, evergrant.Config{OnEvent: u.event})
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	plan, err := src.Plan(ctx)
+	if err == nil && plan.Storage != nil {
+		err = plan.Storage
+	}
+	return err
+}
+
+// keep stores a grant that was just obtained.
+func (k *keeping) keep(ctx context.Context, u *ui, document []byte, cfg evergrant.Config) error {
+	if k.name == "" {
+		return evergrant.KeepFile(ctx, k.file, document, cfg)
+	}
+	store, err := k.store(u)
+	if err != nil {
+		return err
+	}
+	return evergrant.Keep(ctx, store, k.name, document, cfg)
+}
+
+// exists reports whether there is a grant already.
+func (k *keeping) exists(ctx context.Context, u *ui) bool {
+	if k.name == "" {
+		_, err := os.Stat(k.file)
+		return err == nil
+	}
+	store, err := k.store(u)
+	if err != nil {
+		return false
+	}
+	_, err = store.Get(ctx, k.name)
+	return !errors.Is(err, evergrant.ErrNotFound)
+}
