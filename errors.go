@@ -106,5 +106,9 @@ func storageError(rule, path, says, do string, err error) *Error {
 	if err != nil && !strings.Contains(says, err.Error()) {
 		e.Detail = err.Error()
 	}
+	var knows interface{ Hint() string } // a store that says the next step knows better
+	if errors.As(err, &knows) && knows.Hint() != "" {
+		e.Do = knows.Hint()
+	}
 	return e
 }
