@@ -106,7 +106,10 @@ func (x *attempt) answered(ctx context.Context, a *oauth.Answer, token *oauth.To
 		f.Outcome = Transient
 	}
 	if f.Outcome == Dead && x.t.asserts() { // the provider's word is about this assertion, not about a login
-		f.Outcome, f.Rule, f.Says, f.Do = Misconfigured, "assertion-refused", "the provider gives no token for this grant", "check the key, subject, audience and scope it was set up with, and this machine's clock"
+		f.Outcome = Misconfigured
+		if f.Code == "invalid_grant" { // other codes say more, such as that consent is missing
+			f.Rule, f.Says, f.Do = "assertion-refused", "the provider gives no token for this grant", "check the key, subject, audience and scope it was set up with, and this machine's clock"
+		}
 	}
 	if parseErr != nil && a.Status/100 == 2 {
 		f.Detail = parseErr.Error()
