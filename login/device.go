@@ -91,7 +91,7 @@ func (f *deviceLogin) invite(d *oauth.Device) {
 func (f *deviceLogin) wait(ctx context.Context, d *oauth.Device) (*Grant, error) {
 	pace := oauth.DevicePoll{Interval: d.Interval}
 	for {
-		if left := time.Until(f.due); false {
+		if left := time.Until(f.due); left <= pace.Wait() {
 			if err := pause(ctx, left); err != nil {
 				return nil, err
 			}

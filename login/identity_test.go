@@ -27,8 +27,8 @@ func TestIdentity(t *testing.T) {
 	if g.Identity == nil || g.Identity.Subject == "" || g.Identity.Issuer != b.base {
 		t.Errorf("identity %v", g.Identity)
 	}
-	if !query(t, u.link).Has("nonce") {
-		t.Error("no nonce was sent")
+	if q := query(t, u.link); len(q.Get("nonce")) != 43 || q.Get("nonce") == q.Get("state") {
+		t.Errorf("nonce %q, state %q", q.Get("nonce"), q.Get("state"))
 	}
 	c.Server.Keys = "" // claims that can't be checked are not handed on
 	if g, err = login.Browser(bg, c); err != nil || g.Identity != nil {

@@ -32,6 +32,7 @@ func TestRFC8628Device_8628_1(t *testing.T) {
 		{"8628-2 complete is javascript", `{"device_code":"d","user_code":"U","verification_uri":"https://x.example","verification_uri_complete":"javascript:alert(1)"}`,
 			&oauth.Device{UserCode: "U", VerificationURI: "https://x.example", ExpiresIn: 10 * time.Minute, Interval: 5 * time.Second}},
 		{"8628-2 javascript", `{"device_code":"d","user_code":"U","verification_uri":"javascript:alert(1)"}`, nil},
+		{"8628-2 javascript with a host", `{"device_code":"d","user_code":"U","verification_uri":"javascript://x.example/%0aalert(1)"}`, nil},
 		{"8628-2 file", `{"device_code":"d","user_code":"U","verification_uri":"file:///etc/passwd"}`, nil},
 		{"8628-2 control character", `{"device_code":"d","user_code":"U","verification_uri":"https://x.example/\u001b"}`, nil},
 		{"no user code", `{"device_code":"d","verification_uri":"https://x.example"}`, nil},
