@@ -17,6 +17,7 @@ import (
 
 	"github.com/evergrant/evergrant/canary/search"
 	"github.com/evergrant/evergrant/idptest"
+	"github.com/evergrant/evergrant/prove/figures"
 )
 
 // marks stand in every token and in the client's secret.
@@ -315,6 +316,11 @@ func (w *work) play(list []command) {
 		t.Errorf("too little was looked at: %d samples, %s", w.samples, w.found)
 	}
 	t.Logf("%d commands, %d samples of /proc; %s", len(list), w.samples, w.found)
+	err := figures.Add(figures.Figure{Name: figures.Commands, N: float64(len(list))}, figures.Figure{Name: figures.Bytes, N: float64(w.found.Bytes)},
+		figures.Figure{Name: figures.Artefacts, N: float64(w.found.Items)}, figures.Figure{Name: figures.Leaks, N: float64(len(w.found.Hits))})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // mayHold names the files that hold secrets by their nature: the token file,

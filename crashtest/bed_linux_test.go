@@ -51,6 +51,7 @@ type bed struct {
 	grant idptest.Grant
 	old   []byte // the token file as it was written
 	began int    // requests that had been processed before the scene
+	said  string // where the output of a traced process goes
 }
 
 // newBed makes a bed under root, which must be empty. The box is in there
@@ -59,7 +60,7 @@ func newBed(sc scene, root string) (*bed, error) {
 	if sc.timeout == 0 {
 		sc.timeout = 3 * time.Second
 	}
-	b := &bed{scene: sc, root: root, box: filepath.Join(root, "box")}
+	b := &bed{scene: sc, root: root, box: filepath.Join(root, "box"), said: root}
 	b.file = filepath.Join(b.box, "token.json")
 	h := sc.habits
 	h.MaxApprovals = -1
@@ -106,7 +107,12 @@ const graceCatalog = `{
   "refresh": {"rotates": "always", "grace": "1m", "reuse": "revokes"}
 }`
 
-func (b *bed) close() { b.idp.Close() }
+// close ends the bed. Its server's ledger has been judged then.
+func (b *bed) close() {
+	n := b.sent()
+	total.add(func(c *counts) { c.requests += n })
+	b.idp.Close()
+}
 
 // args is a command line for this bed's token file.
 func (b *bed) args(timeout time.Duration, command ...string) []string {
@@ -262,7 +268,7 @@ func (b *bed) whenSettled() <-chan time.Time {
 	go func() {
 		for range 100 {
 			time.Sleep(20 * time.Millisecond)
-			if j, err := b.journal(); err == nil && j.Generation > 0 && j.Intent == nil {
+			if j, err := b.journal(); err == nil && j.Generation > 0 && j.Intent == nil && b.processed() > b.began {
 				break
 			}
 		}

@@ -18,6 +18,7 @@ type call struct {
 	on   string // what it is about, by the part it plays: "token", "side", "answer" …
 	key  string // names the call across runs: name, what it is about, how often so far
 	buf  uint64 // where a read puts its bytes, in the process
+	late bool   // the process had been told to stop
 }
 
 // done reports whether the call returned without an error.

@@ -19,9 +19,10 @@
 //
 //	TestKill        SIGKILL; refresh with and without rotation, token on an
 //	                expired file, watch, servers with grace, and recovery itself
-//	TestTerminate   SIGTERM: it ends by itself, nothing is lost or in doubt
+//	TestTerminate   SIGTERM: it ends by itself, nothing is lost or in doubt; watch too
 //	TestError       EIO, ENOSPC, EROFS, EMFILE, EINTR …, once or for good
-//	TestPowerCut    the file system is stopped (ext4, xfs) and mounted again
+//	TestPowerCut    the file system is stopped (ext4, xfs) or its image copied
+//	                (btrfs) while the program stands still, and mounted again
 //	TestPair        it stands still while others wait for its lock, then is
 //	                killed or goes on: one request, everybody has the token
 //	TestStrace      strace(1), which nobody here wrote, sees the same calls
@@ -36,12 +37,17 @@
 // counted by class: "reply not read"; "reply read, write not yet"; in power
 // cuts also "written, not yet synced". Any other loss is avoidable and fails.
 //
-// Each run ends with a line of counts, which go test shows with -v or on failure.
+// Each run ends with a line of counts, which go test shows with -v or on failure;
+// package figures takes them to `make prove`.
+//
+// As root the tests run among mounts of their own, so that file systems and loop
+// devices go with the last process, however the tests end.
 //
 // Limits. Linux on amd64 and arm64 only; elsewhere the tests skip and say so.
 // A missing strace fails. Power cuts need root, loop mounts and mkfs, and skip
 // with the reason in the last line where they can't be made; the cut shows what
-// a file system had not made durable, not a drive that lies. Errors injected
+// a file system had not made durable, not a drive that lies: what it has handed
+// to the device is there afterwards, flushed or not. Errors injected
 // for good stand for a dead disk, not for one that forgets.
 //
 // # What was broken to see the tests fail
@@ -61,7 +67,7 @@
 //	answer not rolled forward                    TestKill, TestError, TestPair/killed, TestPowerCut
 //	token found in the file not adopted (killed  TestKill: in doubt without need
 //	  between the exchange and the side file)
-//	answer not synced                            TestPowerCut: the token file is cut
+//	answer not synced                            TestPowerCut: AVOIDABLE LOSS, the token file is cut (on each file system)
 //	a doubt replayed at once                     TestKill: a request too many
 //	SIGTERM not handled                          TestTerminate, TestKill/watch
 //	leftovers not swept                          TestKill/recovery…: left behind

@@ -145,10 +145,11 @@ func (e *breakage) one(id, key string, errno syscall.Errno, lasts lasting) {
 	}
 	total.add(func(c *counts) { c.points++ })
 	if at.key == "" {
+		total.add(func(c *counts) { c.missed["error"]++ })
 		e.t.Logf("%s did not come up", id)
 		return
 	}
-	total.add(func(c *counts) { c.hits++; c.errors++ })
+	total.add(func(c *counts) { c.errors[at.name+" "+unix.ErrnoName(errno)]++ })
 	s := &story{b: b, calls: calls, runs: []result{r}, pause: func(d time.Duration) { <-e.slot; time.Sleep(d); e.slot <- struct{}{} },
 		where: fmt.Sprintf("refresh with an error: %s; again: EVERGRANT_POINT='%s' go test -run TestError ./crashtest", id, id)}
 	s.clean(r, false)

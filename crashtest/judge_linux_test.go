@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,39 +25,6 @@ const (
 	lostInMemory = "reply read, write not yet" // in memory that ended with the program
 	lostInCache  = "written, not yet synced"   // in the system's memory when the power was cut
 )
-
-// A counts is the result of all sweeps, printed at the end.
-type counts struct {
-	mu                   sync.Mutex
-	points, hits         int // known from baselines; really met
-	kills, terms, errors int
-	cuts, pairs          int
-	heals                int // the stored refresh token was the living one in the end
-	unavoidable          map[string]int
-	avoidable            int
-	skipped              []string
-}
-
-func (c *counts) add(change func(*counts)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	change(c)
-}
-
-func (c *counts) String() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var lost []string
-	for _, class := range []string{lostOnTheWay, lostInMemory, lostInCache} {
-		lost = append(lost, fmt.Sprintf("%s %d", class, c.unavoidable[class]))
-	}
-	s := fmt.Sprintf("crashtest: %d points, %d hit; %d kills, %d SIGTERMs, %d errors, %d power cuts, %d pairs; %d healed; unavoidable losses: %s; avoidable losses: %d",
-		c.points, c.hits, c.kills, c.terms, c.errors, c.cuts, c.pairs, c.heals, strings.Join(lost, ", "), c.avoidable)
-	for _, skip := range c.skipped {
-		s += "; SKIPPED " + skip
-	}
-	return s
-}
 
 // A story is one broken run and what came after it, as it is told when a
 // promise was broken.
@@ -119,6 +85,7 @@ func (s *story) next(atMost int, command ...string) result {
 // clean looks for secrets in what a run left in sight (P7), for side files
 // that others can read, and for a token file that is cut.
 func (s *story) clean(r result, token bool) {
+	searched := len(r.err) + len(r.out)
 	if strings.Contains(r.err, mark) || !token && strings.Contains(r.out, mark) {
 		s.fault("a token in the output")
 	}
@@ -133,11 +100,13 @@ func (s *story) clean(r result, token bool) {
 		}
 		if !strings.HasSuffix(e.Name(), ".tmp") && e.Name() != "token.json" {
 			data, _ := os.ReadFile(filepath.Join(s.b.box, e.Name()))
+			searched += len(data)
 			if bytes.Contains(data, []byte(mark)) {
 				s.fault("a token in %s", e.Name())
 			}
 		}
 	}
+	total.add(func(c *counts) { c.searched += searched })
 	s.whole()
 }
 
@@ -185,6 +154,7 @@ func (s *story) excuse() string {
 
 // missing is where the answer was at the end of a trace: "" once it has been
 // written into a file, or, where the power was cut, into a file that was synced.
+// A program that put the file into its place without a sync had its chance.
 func missing(calls []call, cut bool) string {
 	where := lostOnTheWay
 	for _, c := range calls {
@@ -195,7 +165,7 @@ func missing(calls []call, cut bool) string {
 			where = lostInMemory
 		case where == lostInMemory && kept && (c.name == "write" || c.name == "pwrite64"):
 			where = lostInCache
-		case where == lostInCache && kept && (c.name == "fsync" || c.name == "fdatasync"):
+		case where == lostInCache && kept && (c.name == "fsync" || c.name == "fdatasync" || c.on == "answer>token"):
 			return ""
 		}
 	}

@@ -11,7 +11,12 @@ import (
 	"github.com/evergrant/evergrant/idptest"
 )
 
-var refreshRotating = scene{name: "refresh with rotation", command: []string{"refresh"}, persona: idptest.Salesforce, habits: idptest.Habits{Rotation: true}}
+// A scene for each command that refreshes, at a server that rotates.
+var (
+	refreshRotating = scene{name: "refresh with rotation", command: []string{"refresh"}, persona: idptest.Salesforce, habits: idptest.Habits{Rotation: true}}
+	tokenExpired    = scene{name: "token expired", command: []string{"token"}, persona: idptest.Salesforce, habits: idptest.Habits{Rotation: true}, expired: true}
+	watchExpired    = scene{name: "watch", command: []string{"watch"}, persona: idptest.Salesforce, habits: idptest.Habits{Rotation: true}, expired: true, stops: true}
+)
 
 // TestKill ends the program with SIGKILL before each system call that touches
 // its files or its socket. Fresh runs must find the living refresh token, or
@@ -30,13 +35,15 @@ func TestKill(t *testing.T) {
 		{1, refreshRotating},
 		{6, scene{name: "refresh without rotation", command: []string{"refresh"}, persona: idptest.Salesforce}},
 		{6, scene{name: "refresh at a generic server", command: []string{"refresh"}, persona: idptest.Generic, habits: idptest.Habits{Rotation: true}}},
-		{6, scene{name: "token expired", command: []string{"token"}, persona: idptest.Salesforce, habits: idptest.Habits{Rotation: true}, expired: true}},
+		{6, tokenExpired},
+		{6, scene{name: "token at a generic server", command: []string{"token"}, persona: idptest.Generic, habits: idptest.Habits{Rotation: true}, expired: true}},
 		{6, scene{name: "grace with siblings", command: []string{"refresh"}, persona: idptest.Generic, habits: grace("sibling"), grace: true}},
 		{6, scene{name: "grace with the same pair", command: []string{"refresh"}, persona: idptest.Generic, habits: grace("same"), grace: true}},
 		{6, recovering("recovery before the exchange", trouble{signal: syscall.SIGKILL}, "renameat2 answer>token #1")},
 		{6, recovering("recovery after the exchange", trouble{signal: syscall.SIGKILL}, "openat newside #2")},
 		{12, recovering("recovery from the rescue file", trouble{errno: syscall.ENOSPC}, "pwrite64 answer")},
-		{9, scene{name: "watch", command: []string{"watch"}, persona: idptest.Salesforce, habits: idptest.Habits{Rotation: true}, expired: true, stops: true}},
+		{9, watchExpired},
+		{9, scene{name: "watch without rotation", command: []string{"watch"}, persona: idptest.Salesforce, expired: true, stops: true}},
 	} {
 		t.Run(strings.ReplaceAll(tt.scene.name, " ", "-"), func(t *testing.T) {
 			w := &sweep{t: t, sc: tt.scene, every: sample(tt.every), signal: syscall.SIGKILL, judge: killed}
@@ -63,7 +70,7 @@ func killed(s *story, r result) {
 	if r.signal != syscall.SIGKILL {
 		s.fault("SIGKILL did not end it")
 	}
-	total.add(func(c *counts) { c.kills++ })
+	total.add(func(c *counts) { c.kills[s.b.command[0]]++ })
 	s.heal()
 }
 
@@ -72,8 +79,7 @@ func killed(s *story, r result) {
 func TestTerminate(t *testing.T) {
 	t.Parallel()
 	uncached(t)
-	expired := scene{name: "token expired", command: []string{"token"}, persona: idptest.Salesforce, habits: idptest.Habits{Rotation: true}, expired: true}
-	for _, sc := range []scene{refreshRotating, expired} {
+	for _, sc := range []scene{refreshRotating, tokenExpired, watchExpired} {
 		t.Run(strings.ReplaceAll(sc.name, " ", "-"), func(t *testing.T) {
 			w := &sweep{t: t, sc: sc, every: sample(9), signal: syscall.SIGTERM, judge: terminated}
 			w.run()
@@ -82,9 +88,12 @@ func TestTerminate(t *testing.T) {
 }
 
 func terminated(s *story, r result) {
-	total.add(func(c *counts) { c.terms++ })
+	total.add(func(c *counts) { c.terms[s.b.command[0]]++ })
 	sent := s.b.sent()
 	switch {
+	case s.b.stops && (r.exit != 0 || sent > 1): // it was told to stop, which is how it ends
+		s.fault("exit %d after %d requests, want 0 after one at most", r.exit, sent)
+	case s.b.stops:
 	case r.exit == 0 && sent != 1, r.exit != 0 && sent != 0:
 		s.fault("exit %d after %d requests", r.exit, sent)
 	case r.exit != 0 && r.exit != 4:
@@ -93,7 +102,7 @@ func terminated(s *story, r result) {
 	if j, err := s.b.journal(); err != nil || j.Intent != nil || j.Doubt != nil {
 		s.fault("left open: %+v, %v", j, err)
 	}
-	if r.exit == 0 && !s.living() {
+	if sent > 0 && !s.living() {
 		s.fault("the answer was not stored before the end")
 	}
 	s.calls = nil // nothing is excused by the moment

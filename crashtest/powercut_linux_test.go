@@ -3,166 +3,106 @@
 package crashtest_test
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/evergrant/evergrant/idptest"
 )
 
 // effects are the calls after which a power cut may find something else on
 // the disk, or at the server, than before.
 var effects = []string{"write", "pwrite64", "fsync", "fdatasync", "ftruncate", "fallocate", "fchmod", "renameat", "renameat2", "unlinkat", "openat", "read", "close"}
 
-// TestPowerCut kills the program before such a call and cuts the power of its
-// file system in the same moment: all that was not yet durable is gone. Then
-// the machine is taken to have started anew.
+// cutRows are the commands whose power is cut. A neighbour has just made
+// something of its own durable.
+var cutRows = []struct {
+	scene     scene
+	neighbour bool
+}{
+	{refreshRotating, false},
+	{refreshRotating, true},
+	{tokenExpired, false},
+	{scene{name: "refresh at a generic server", command: []string{"refresh"}, persona: idptest.Generic, habits: idptest.Habits{Rotation: true}}, true},
+	{watchExpired, true},
+	{recovering("recovery before the exchange", trouble{signal: syscall.SIGKILL}, "renameat2 answer>token #1"), true},
+}
+
+// TestPowerCut cuts the power of the program's file system while the program
+// stands before such a call: all that was not yet durable is gone. Then the
+// machine is taken to have started anew.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
 	uncached(t)
-	for _, kind := range []struct {
-		name, size string
-		every      int
-		mkfs       []string
-	}{
-		{"ext4", "16M", 8, []string{"mkfs.ext4", "-q"}},
-		{"xfs", "320M", 16, []string{"mkfs.xfs", "-q"}},
-	} {
-		t.Run(kind.name, func(t *testing.T) {
-			d, why := newDisk(t, kind.name, kind.size, kind.mkfs)
+	for i, d := range disks {
+		t.Run(d.name, func(t *testing.T) {
+			if prove {
+				t.Parallel()
+			}
+			if i > 2 && !prove && onlyPoint == "" {
+				t.Skip("EVERGRANT_PROVE=1 cuts the power of ext4 with other options too")
+			}
+			d, why := newDisk(t, d)
 			if why != "" {
-				total.add(func(c *counts) { c.skipped = append(c.skipped, t.Name()+": "+why) })
+				total.skip("power cuts/"+disks[i].kind, why)
 				t.Skipf("SKIPPED, no power is cut: %s", why)
 			}
-			c := &cutter{t: t, disk: d}
-			for i, p := range c.points() {
-				talks := p.on == "socket" // never left out: what is at the server can't be taken back
-				if onlyPoint == t.Name()+"/"+p.key || onlyPoint == "" && (talks || i%sample(kind.every) == 0) {
-					c.take(p.key)
+			for j, row := range cutRows {
+				name := strings.ReplaceAll(row.scene.name, " ", "-")
+				if row.neighbour {
+					name += ",neighbour"
 				}
+				if j > 0 && !prove && onlyPoint == "" {
+					break
+				}
+				t.Run(name, func(t *testing.T) {
+					c := &cutter{t: t, disk: d, scene: row.scene, neighbour: row.neighbour}
+					c.run()
+				})
 			}
 		})
 	}
 }
 
-// A disk is a file system in a file, whose power can be cut.
-type disk struct{ kind, image, dir string }
-
-// newDisk makes and mounts one, or says why that can't be done here.
-func newDisk(t *testing.T, kind, size string, mkfs []string) (*disk, string) {
-	if os.Geteuid() != 0 {
-		return nil, "mounting needs root"
-	}
-	if _, err := exec.LookPath(mkfs[0]); err != nil {
-		return nil, "there is no " + mkfs[0]
-	}
-	d := &disk{kind: kind, image: filepath.Join(t.TempDir(), "image"), dir: filepath.Join(t.TempDir(), "root", "box")}
-	if err := os.MkdirAll(d.dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for _, args := range [][]string{{"truncate", "-s", size, d.image}, append(slices.Clone(mkfs), d.image)} {
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			return nil, fmt.Sprintf("%v: %s", args, bytes.TrimSpace(out))
-		}
-	}
-	if err := d.mount(); err != nil {
-		return nil, err.Error()
-	}
-	t.Cleanup(func() { d.unmount() })
-	return d, ""
-}
-
-func (d *disk) mount() error {
-	out, err := exec.Command("mount", "-t", d.kind, "-o", "loop", d.image, d.dir).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("mounting a loop file as %s: %s", d.kind, bytes.TrimSpace(out))
-	}
-	return nil
-}
-
-func (d *disk) unmount() error {
-	out, err := exec.Command("umount", d.dir).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("unmounting: %s", bytes.TrimSpace(out))
-	}
-	return nil
-}
-
-// cut stops the file system without writing out what is not yet durable, and
-// mounts it again, which replays its journal like a start after a power cut.
-func (d *disk) cut() error {
-	f, err := os.Open(d.dir)
-	if err != nil {
-		return err
-	}
-	const goingDown, noLogFlush = 0x8004587d, 2 // XFS_IOC_GOINGDOWN, which ext4 shares
-	err = unix.IoctlSetPointerInt(int(f.Fd()), goingDown, noLogFlush)
-	f.Close()
-	if err != nil {
-		return fmt.Errorf("stopping the file system: %w", err)
-	}
-	if err := d.unmount(); err != nil {
-		return err
-	}
-	return d.mount()
-}
-
-// empty removes what the last bed left, durably.
-func (d *disk) empty() error {
-	entries, err := os.ReadDir(d.dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.Name() != "lost+found" {
-			if err := os.Remove(filepath.Join(d.dir, e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	return d.sync()
-}
-
-func (d *disk) sync() error {
-	f, err := os.Open(d.dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return unix.Syncfs(int(f.Fd()))
-}
+// few takes of the points of a disk one in so many, where not all are asked for.
+const few = 12
 
 // cutter takes the points of one disk, one after the other.
 type cutter struct {
-	t    *testing.T
-	disk *disk
+	t         *testing.T
+	disk      *disk
+	scene     scene
+	neighbour bool
 }
 
+func (c *cutter) run() {
+	for i, p := range c.points() {
+		talks := p.on == "socket" && p.name != "close" // never left out: what is at the server can't be taken back
+		if onlyPoint == c.t.Name()+"/"+p.key || onlyPoint == "" && (talks || i%sample(few) == 0) {
+			c.take(p.key)
+		}
+	}
+}
+
+// bed makes a bed that is on the disk with all that a process may write.
 func (c *cutter) bed() *bed {
-	root := filepath.Dir(c.disk.dir)
 	if err := c.disk.empty(); err != nil {
 		c.t.Fatal(err)
 	}
-	os.Remove(filepath.Join(c.disk.dir, "lost+found"))
-	for _, dir := range []string{"home", "state", "tmp"} {
-		os.RemoveAll(filepath.Join(root, dir))
-	}
-	sc := refreshRotating
+	sc := c.scene
 	sc.timeout = 1500 * time.Millisecond // one cut after the other: each doubt costs so much
-	b, err := newBed(sc, root)
+	b, err := newBed(sc, c.disk.dir)
 	if err == nil {
 		err = c.disk.sync()
 	}
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	b.said = c.t.TempDir()
 	return b
 }
 
@@ -171,7 +111,7 @@ func (c *cutter) bed() *bed {
 func (c *cutter) points() []call {
 	b := c.bed()
 	defer b.close()
-	r, calls, err := b.follow(b.args(b.timeout, "refresh"), none)
+	r, calls, err := b.follow(b.args(b.timeout, b.command...), none)
 	if err != nil || r.exit != 0 {
 		c.t.Fatalf("the unbroken run: %v %v", r, err)
 	}
@@ -180,53 +120,52 @@ func (c *cutter) points() []call {
 	})
 }
 
+// take cuts the power at a point, which may come up in one of some tries only.
 func (c *cutter) take(key string) {
+	total.add(func(n *counts) { n.points++ })
+	for range tries {
+		if c.try(key) {
+			return
+		}
+	}
+	total.add(func(n *counts) { n.missed["power cut"]++ })
+	c.t.Logf("%s did not come up", key)
+}
+
+// try reports whether the point came up.
+func (c *cutter) try(key string) bool {
 	b := c.bed()
 	defer b.close()
 	met := false
-	r, calls, err := b.follow(b.args(b.timeout, "refresh"), func(p call) trouble {
+	var cut error
+	r, calls, err := b.follow(b.args(b.timeout, b.command...), func(p call) trouble {
 		if met || p.key != key {
 			return trouble{}
 		}
 		met = true
+		if c.neighbour {
+			cut = c.disk.neighbour()
+		}
+		cut = errors.Join(cut, c.disk.stop())
 		return trouble{signal: syscall.SIGKILL}
 	})
-	if err == nil {
-		err = c.disk.cut()
+	if err == nil && met {
+		err = errors.Join(cut, c.disk.restart())
 	}
-	if err == nil {
+	if err == nil && met {
 		err = newBoot(b.side())
 	}
 	if err != nil {
 		c.t.Fatalf("%s: %v", key, err)
 	}
-	total.add(func(n *counts) { n.points++ })
 	if !met {
-		c.t.Logf("%s did not come up", key)
-		return
+		return false
 	}
-	total.add(func(n *counts) { n.hits++; n.cuts++ })
+	total.add(func(n *counts) { n.cuts[c.disk.kind]++ })
 	s := &story{b: b, calls: calls, runs: []result{r}, pause: time.Sleep, cut: true,
-		where: fmt.Sprintf("refresh on %s, the power cut before %s; again: EVERGRANT_POINT='%s/%s' go test -run TestPowerCut ./crashtest", c.disk.kind, key, c.t.Name(), key)}
-	s.clean(r, false)
+		where: fmt.Sprintf("%s on %s, the power cut before %s; again: EVERGRANT_POINT='%s/%s' go test -run TestPowerCut ./crashtest", c.scene.name, c.disk.name, key, c.t.Name(), key)}
+	s.clean(r, b.command[0] == "token")
 	s.heal()
 	s.close(c.t)
-}
-
-// newBoot makes the side file one of an earlier boot: a power cut that is only
-// simulated leaves the kernel's boot id as it was.
-func newBoot(side string) error {
-	data, err := os.ReadFile(side)
-	if os.IsNotExist(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return err
-	}
-	earlier := strings.Repeat("0", 8) + strings.TrimSpace(string(id))[8:]
-	return os.WriteFile(side, bytes.ReplaceAll(data, bytes.TrimSpace(id), []byte(earlier)), 0o600)
+	return true
 }

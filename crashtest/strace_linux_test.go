@@ -82,7 +82,7 @@ func killedByStrace(t *testing.T) {
 		s := &story{b: b, calls: calls, runs: []result{r}, pause: time.Sleep, where: fmt.Sprintf("refresh with strace -e inject=fsync:signal=SIGKILL:when=%d", n)}
 		total.add(func(c *counts) { c.points++ })
 		if r.signal == syscall.SIGKILL {
-			total.add(func(c *counts) { c.hits++; c.kills++ })
+			total.add(func(c *counts) { c.kills["refresh"]++ })
 			s.heal()
 			s.close(t)
 		} else if n == 1 {

@@ -46,7 +46,7 @@ func (w *sweep) points() []call {
 	}
 	var points []call
 	for i, c := range calls {
-		if onlyPoint != "" && onlyPoint != w.t.Name()+"/"+c.key {
+		if w.wrong(c) || onlyPoint != "" && onlyPoint != w.t.Name()+"/"+c.key {
 			continue
 		}
 		if i%w.every == w.every/2 || onlyPoint != "" {
@@ -55,6 +55,10 @@ func (w *sweep) points() []call {
 	}
 	return points
 }
+
+// wrong reports whether a call is no point: what was told to stop is not told
+// again, which would end it at once.
+func (w *sweep) wrong(c call) bool { return c.late && w.signal == syscall.SIGTERM }
 
 func (w *sweep) bed() *bed {
 	if w.make != nil {
@@ -102,7 +106,7 @@ func (w *sweep) run() {
 			missed = append(missed, p.key)
 		}
 	}
-	total.add(func(c *counts) { c.points += len(points); c.hits += len(points) - len(missed) })
+	total.add(func(c *counts) { c.points += len(points); c.missed[w.signal.String()] += len(missed) })
 	w.t.Logf("%d points, not met: %q", len(points), missed)
 	if len(missed)*4 > len(points) { // some depend on how long things take, such as when a process began
 		w.t.Errorf("%d of %d points did not come up: %q", len(missed), len(points), missed)
@@ -122,7 +126,7 @@ func (w *sweep) take(p call) {
 	defer b.close()
 	met := false
 	r, calls, err := b.follow(b.args(b.timeout, b.command...), func(c call) trouble {
-		if c.key != p.key || met {
+		if c.key != p.key || met || w.wrong(c) {
 			return trouble{}
 		}
 		met = true

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -65,6 +66,7 @@ type tracer struct {
 	inside map[int]int           // by thread: the call it is in; -1: one of no interest
 	known  map[int]bool          // threads that were seen
 	fails  map[int]syscall.Errno // by thread: what the call it is in will return
+	told   atomic.Bool           // a signal was sent to it
 }
 
 // trouble is what befalls a call. The zero value lets it be.
@@ -81,8 +83,8 @@ func (b *bed) follow(args []string, before func(call) trouble) (result, []call, 
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	t := &tracer{b: b, before: before, keys: map[string]int{}, inside: map[int]int{}, known: map[int]bool{}, fails: map[int]syscall.Errno{}}
-	out, err1 := os.CreateTemp(b.root, "stdout")
-	errs, err2 := os.CreateTemp(b.root, "stderr")
+	out, err1 := os.CreateTemp(b.said, "stdout")
+	errs, err2 := os.CreateTemp(b.said, "stderr")
 	if err := errors.Join(err1, err2); err != nil {
 		return result{}, nil, err
 	}
@@ -97,7 +99,7 @@ func (b *bed) follow(args []string, before func(call) trouble) (result, []call, 
 	t.pid = cmd.Process.Pid
 	defer cmd.Process.Release() // waited for below
 	over := make(chan struct{})
-	go b.ender(t.pid, over)
+	go b.ender(t, over)
 	ws, err := t.run()
 	close(over)
 	r := result{args: args, exit: ws.ExitStatus()}
@@ -111,8 +113,9 @@ func (b *bed) follow(args []string, before func(call) trouble) (result, []call, 
 }
 
 // ender tells a command that would go on for ever to stop once it has nothing
-// more to do, and ends one that hangs.
-func (b *bed) ender(pid int, over <-chan struct{}) {
+// more to do, unless it was told already: a second signal would end it at once.
+// It ends one that hangs.
+func (b *bed) ender(t *tracer, over <-chan struct{}) {
 	var settled <-chan time.Time
 	if b.stops {
 		settled = b.whenSettled()
@@ -125,9 +128,11 @@ func (b *bed) ender(pid int, over <-chan struct{}) {
 			return
 		case <-settled:
 			settled = nil
-			unix.Kill(pid, syscall.SIGTERM)
+			if !t.told.Swap(true) {
+				unix.Kill(t.pid, syscall.SIGTERM)
+			}
 		case <-limit.C:
-			unix.Kill(pid, syscall.SIGKILL)
+			unix.Kill(t.pid, syscall.SIGKILL)
 		}
 	}
 }
@@ -222,7 +227,7 @@ func (t *tracer) enter(tid int, number uint64, args []uint64) {
 	if !ok {
 		return
 	}
-	c := call{pid: tid, name: sh.name, buf: args[1]}
+	c := call{pid: tid, name: sh.name, buf: args[1], late: t.told.Load()}
 	var words []string
 	for i := range max(len(sh.fds), len(sh.names)) {
 		if i < len(sh.fds) {
@@ -247,6 +252,7 @@ func (t *tracer) enter(tid int, number uint64, args []uint64) {
 	t.calls = append(t.calls, c)
 	do := t.before(c)
 	if do.signal != 0 {
+		t.told.Store(true)
 		unix.Kill(t.pid, do.signal) // with SIGKILL the call is not made
 	}
 	if do.errno != 0 && refuse(tid) == nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/evergrant/evergrant"
 	"github.com/evergrant/evergrant/idptest"
 	"github.com/evergrant/evergrant/model"
+	"github.com/evergrant/evergrant/prove/figures"
 )
 
 // The real engine is driven through the cases of the model, each in a bubble of
@@ -60,6 +61,7 @@ func TestEngine(t *testing.T) {
 		}
 	}
 	t.Logf("%d cases compared", compared)
+	addFigures(t, figures.Figure{Name: figures.Compared, N: float64(compared)})
 }
 
 // fits reports whether a case can be made on this kind of place without

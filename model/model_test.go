@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/evergrant/evergrant/model"
+	"github.com/evergrant/evergrant/prove/figures"
 )
 
 // prove asks for the deep bounds: minutes and a few gigabytes.
@@ -70,7 +71,7 @@ func TestThreeProcesses(t *testing.T) {
 // reachable. They must be among those that no client can avoid.
 func explore(t *testing.T, m model.Model) {
 	t.Helper()
-	states := 0
+	states, avoidable, ways := 0, 0, map[string]int{}
 	var table []string
 	for _, c := range classes {
 		m.Class = c
@@ -82,6 +83,9 @@ func explore(t *testing.T, m model.Model) {
 		}
 		for _, f := range r.Findings {
 			t.Errorf("%v: %s (%v)\n\t%s", c, f.What, f.Faults, strings.Join(f.Trace, "\n\t"))
+			if strings.HasPrefix(f.What, "an avoidable loss: ") {
+				avoidable++
+			}
 		}
 		byName := func(a, b model.Loss) int {
 			return cmp.Or(cmp.Compare(a.Faults, b.Faults), cmp.Compare(a.Cause, b.Cause))
@@ -89,11 +93,24 @@ func explore(t *testing.T, m model.Model) {
 		for _, l := range slices.SortedFunc(maps.Keys(r.Losses), byName) {
 			table = append(table, fmt.Sprintf("%v  %-40v %v", c, l.Faults, l.Cause))
 			if !unavoidable(c, c.Grace() && !m.ShortGrace, l) {
+				avoidable++
 				t.Errorf("%v: a loss that is not among the unavoidable ones: %v, %v", c, l.Faults, l.Cause)
+				continue
 			}
+			ways[fmt.Sprintf("%v: %v", c, l.Cause)]++
 		}
 	}
 	t.Logf("%d states; reachable losses:\n%s", states, strings.Join(table, "\n"))
+	addFigures(t, append(figures.ByKind(figures.Ways, ways),
+		figures.Figure{Name: figures.States, Kind: fmt.Sprintf("%d processes and %d faults", m.Procs, m.Faults), N: float64(states)},
+		figures.Figure{Name: figures.Avoidable, N: float64(avoidable)})...)
+}
+
+func addFigures(t *testing.T, list ...figures.Figure) {
+	t.Helper()
+	if err := figures.Add(list...); err != nil {
+		t.Error(err)
+	}
 }
 
 // unavoidable are the cells of what no client can recover: on a server that
@@ -117,7 +134,7 @@ func unavoidable(c model.Class, grace bool, l model.Loss) bool {
 // TestMutations: every rule of the protocol, left out, is missed. A row says
 // where: the class, the faults, the kind of disk.
 func TestMutations(t *testing.T) {
-	seen := map[model.Mutation]bool{}
+	seen, missed := map[model.Mutation]bool{}, 0
 	for _, row := range []struct {
 		without model.Mutation
 		class   model.Class
@@ -165,8 +182,10 @@ func TestMutations(t *testing.T) {
 			t.Errorf("%v: nothing is broken on %v by %v (%d states)", row.without, row.class, row.faults, r.States)
 			continue
 		}
+		missed++
 		t.Logf("%v: %s after %d steps (%v, %v)", row.without, r.Findings[0].What, len(r.Findings[0].Trace), row.class, r.Findings[0].Faults)
 	}
+	addFigures(t, figures.Figure{Name: figures.Rules, N: float64(missed)})
 	for _, m := range model.Mutations() {
 		if !seen[m] {
 			t.Errorf("%v: no row shows that it is missed", m)

@@ -3,6 +3,7 @@ package simworld_test
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -11,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/evergrant/evergrant/prove/figures"
 )
 
 var (
@@ -51,6 +54,9 @@ func TestWorld(t *testing.T) {
 		}
 	})
 	t.Logf("%s of %s\n%s", time.Since(began).Round(time.Second), t.Name(), sum)
+	if err := figures.Add(append(sum.figures(), figures.Figure{Name: figures.Seed, Kind: "simworld", N: 1, Note: fmt.Sprint(seed)})...); err != nil {
+		t.Error(err)
+	}
 	if n := runtime.NumGoroutine(); n > goroutines+2 { // I5; the runtime may keep one or two of its own
 		t.Errorf("%d goroutines before, %d after", goroutines, n)
 	}
@@ -158,4 +164,32 @@ func (s *tally) String() string {
 	fmt.Fprintf(&b, "crashes: %s\n", listed(s.crashes))
 	fmt.Fprintf(&b, "faults: %s", listed(s.faults))
 	return b.String()
+}
+
+// figures are the tally as `make prove` gathers it.
+func (s *tally) figures() []figures.Figure {
+	grants, lost := map[string]int{}, map[string]int{}
+	faults, delays := maps.Clone(s.faults), map[string]int{}
+	for _, slow := range []string{"latency", "slow store"} { // so common that they would drown what breaks something
+		delays[slow] = faults[slow]
+		delete(faults, slow)
+	}
+	var requests, avoidable int
+	for name, c := range s.classes {
+		grants[name] = c.grants
+		lost["simulated, "+name] = c.unavoidable
+		requests += c.requests
+		avoidable += c.avoidable
+	}
+	list := []figures.Figure{
+		{Name: figures.Years, N: s.time.Hours() / 24 / 365.25},
+		{Name: figures.Calls, N: float64(s.calls)},
+		{Name: figures.Checks, N: float64(s.checks)},
+		{Name: figures.Requests, N: float64(requests)},
+		{Name: figures.Avoidable, N: float64(avoidable)},
+	}
+	for name, count := range map[string]map[string]int{figures.Grants: grants, figures.Unavoidable: lost, figures.Faults: faults, figures.Delays: delays, figures.Crashes: s.crashes} {
+		list = append(list, figures.ByKind(name, count)...)
+	}
+	return list
 }
