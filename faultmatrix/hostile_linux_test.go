@@ -1,0 +1,250 @@
+package faultmatrix_test
+
+import (
+	"bytes"
+	"compress/flate"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/evergrant/evergrant"
+	"github.com/evergrant/evergrant/idptest"
+)
+
+// room is how much more memory than a plain refresh an answer of any kind may
+// cost, and limit is the time that the program is given for it.
+const (
+	room  = 8 << 20
+	limit = 3 * time.Second
+)
+
+// hostile are answers that attack memory or patience. taken is how many bytes
+// the program may take of one that does not end. owed is by how much a promise
+// is not kept yet: it may shrink and must not grow.
+var hostile = []struct {
+	name  string
+	act   func(c *call)
+	taken int64
+	owed  debt
+}{
+	{"gzip bomb of 64 MB", func(c *call) { c.write(coded(bomb(64 << 20))) }, 0, debt{}},
+	{"gzip of gzip", func(c *call) { c.write(coded(string(zipped([]byte(bomb(64 << 20)))))) }, 0, debt{}},
+	{"stream of 2 GB", func(c *call) {
+		c.process()
+		c.stream("HTTP/1.1 200 OK\r\nContent-Length: 2147483648\r\n\r\n{\"pad\":\"", strings.Repeat("x", 64<<10), 2<<30)
+	}, 16 << 20, debt{}},
+	{"stream without a length", func(c *call) {
+		c.process()
+		c.stream("HTTP/1.1 200 OK\r\n\r\n{\"pad\":\"", strings.Repeat("x", 64<<10), 2<<30)
+	}, 16 << 20, debt{}},
+	{"chunks of one byte", func(c *call) {
+		c.process()
+		c.stream("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", strings.Repeat("1\r\n \r\n", 10000), 2<<30)
+	}, 32 << 20, debt{}},
+	{"deflate to nothing", func(c *call) {
+		c.process()
+		c.stream("HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\n\r\n", strings.Repeat("\x00\x00\x00\xff\xff", 10000), 2<<30)
+	}, 16 << 20, debt{}},
+	{"nesting of 100,000", func(c *call) {
+		c.write(whole(with(c.w.tr.t, c.process(), "nested", strings.Repeat("[", 5000)+strings.Repeat("]", 5000))))
+	}, 0, debt{}},
+	{"arrays that never close", func(c *call) { c.process(); c.write(whole([]byte(strings.Repeat("[", 1<<20)))) }, 0, debt{}},
+	{"objects that never close", func(c *call) { c.process(); c.write(whole([]byte(strings.Repeat(`{"a":`, 1<<17)))) }, 0, debt{memory: 4 << 20}},
+	{"sixty thousand members", func(c *call) { c.process(); c.write(whole([]byte(manyMembers()))) }, 0, debt{memory: 100 << 20, time: 30 * time.Second}},
+	{"a string of escapes", func(c *call) {
+		c.process()
+		c.write(whole([]byte(`{"access_token":"` + strings.Repeat(`\u0041`, 150_000) + `"}`)))
+	}, 0, debt{memory: 5 << 20}},
+	{"one byte a second", func(c *call) {
+		for _, b := range whole(c.process()) {
+			if _, err := c.conn.Write([]byte(string(b))); err != nil {
+				return
+			}
+			time.Sleep(time.Second)
+		}
+	}, 0, debt{}},
+	{"silence", func(c *call) { c.process(); io.Copy(io.Discard, c.conn) }, 0, debt{}},
+	{"flood of 1xx", func(c *call) { c.process(); c.stream("", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", 2<<30) }, 16 << 20, debt{}},
+	{"header without end", func(c *call) {
+		c.process()
+		c.stream("HTTP/1.1 200 OK\r\nX: ", strings.Repeat("x", 64<<10), 2<<30)
+	}, 16 << 20, debt{}},
+	{"a million header fields", func(c *call) {
+		c.process()
+		c.stream("HTTP/1.1 200 OK\r\n", strings.Repeat("A: b\r\n", 10000), 2<<30)
+	}, 16 << 20, debt{}},
+	{"trailer without end", func(c *call) {
+		c.process()
+		c.stream("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n \r\n0\r\nX: ", strings.Repeat("x", 64<<10), 2<<30)
+	}, 16 << 20, debt{}},
+	{"a reason of a megabyte", func(c *call) { c.process(); c.write("HTTP/1.1 200 " + strings.Repeat("x", 1<<20) + "\r\n\r\n") }, 0, debt{}},
+	{"an error of a megabyte", func(c *call) {
+		says(400, "", `{"error":"invalid_client","error_description":"`+strings.Repeat("x", 1<<20-100)+`"}`)(c)
+	}, 0, debt{memory: 4 << 20}},
+}
+
+// A debt is what an answer costs beyond the promise.
+type debt struct {
+	memory int64
+	time   time.Duration
+}
+
+// TestHostile measures the real program, in processes of its own, against the
+// same program in a plain refresh.
+func TestHostile(t *testing.T) {
+	var plainPeaks []int64
+	for range 5 {
+		peak, _ := measured(t, func(c *call) { c.write(whole(c.process())) }, 0)
+		plainPeaks = append(plainPeaks, peak)
+	}
+	slices.Sort(plainPeaks)
+	base := plainPeaks[len(plainPeaks)/2]
+	var worst atomic.Int64
+	t.Run("answers", func(t *testing.T) {
+		for _, h := range hostile {
+			t.Run(h.name, func(t *testing.T) {
+				t.Parallel()
+				peak, w := measured(t, h.act, h.owed.time)
+				if more := peak - base; more > room+h.owed.memory {
+					t.Errorf("it took %d KiB more than a plain refresh (%d KiB)", more>>10, base>>10)
+				}
+				if h.owed == (debt{}) {
+					worst.Store(max(worst.Load(), peak-base))
+				}
+				if n := w.written.Load(); h.taken > 0 && n > h.taken {
+					t.Errorf("%d MB were taken", n>>20)
+				}
+				t.Logf("%d KiB more than a plain refresh", (peak-base)>>10)
+				if h.owed != (debt{}) {
+					t.Logf("OWED: this answer costs up to %d MiB or %v more than is promised", h.owed.memory>>20, h.owed.time)
+				}
+			})
+		}
+	})
+	t.Logf("a plain refresh takes %d KiB, a hostile answer at most %d KiB more, named debts apart", base>>10, worst.Load()>>10)
+}
+
+// TestMeasureSees: the measure finds a program that keeps what it reads.
+func TestMeasureSees(t *testing.T) {
+	c := exec.CommandContext(t.Context(), "sh", "-c", `x=$(head -c 30000000 /dev/zero | tr '\0' x); sleep 0.2`)
+	if peak := watch(t, c); peak < 20<<20 {
+		t.Errorf("30 MB were seen as %d KiB", peak>>10)
+	}
+}
+
+// measured refreshes once by the program and returns its largest resident
+// memory. Whatever comes, the deadline is kept and the grant is not broken.
+func measured(t *testing.T, act func(c *call), late time.Duration) (int64, *wire) {
+	t.Helper()
+	tr := &trial{t: t, dir: t.TempDir(), want: evergrant.Uncertain}
+	tr.path = tr.dir + "/token.json"
+	w := tr.wired(idptest.Habits{}, act)
+	t.Cleanup(tr.close)
+	tr.must(os.WriteFile(tr.dir+"/secret", []byte("s-"+secretMark+"\n"), 0o600))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, program(t), append(tr.command("refresh"), "--timeout", limit.String())...)
+	c.Dir, c.Env = tr.dir, tr.env()
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	began := time.Now()
+	peak := watch(t, c)
+	if took := time.Since(began); took > limit+late+2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if code := c.ProcessState.ExitCode(); code == 1 || code < 0 || code == 2 {
+		t.Errorf("exit code %d: %s", code, out.String())
+	}
+	tr.say("%s", out.String())
+	tr.readable()
+	tr.newest()
+	tr.silent()
+	if n := w.requests.Load(); n != 1 {
+		t.Errorf("%d requests", n)
+	}
+	return peak, w
+}
+
+var highWater = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
+
+// watch runs a process to its end and returns its largest resident memory, as
+// it was seen at last. What wait4 says would not do: it counts the memory of
+// the parent that the process was made from.
+func watch(t *testing.T, c *exec.Cmd) int64 {
+	t.Helper()
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	path := fmt.Sprintf("/proc/%d/status", c.Process.Pid)
+	var peak int64
+	for tick := time.NewTicker(500 * time.Microsecond); ; {
+		select {
+		case err := <-ended:
+			tick.Stop()
+			var exit *exec.ExitError
+			if err != nil && !errors.As(err, &exit) {
+				t.Error(err)
+			}
+			if peak == 0 {
+				t.Error("its memory was never seen")
+			}
+			return peak
+		case <-tick.C:
+			if b, err := os.ReadFile(path); err == nil {
+				if m := highWater.FindSubmatch(b); m != nil {
+					n, _ := strconv.ParseInt(string(m[1]), 10, 64) // digits
+					peak = max(peak, n<<10)
+				}
+			}
+		}
+	}
+}
+
+// stream writes head, and part again and again up to size bytes or until the
+// client leaves.
+func (c *call) stream(head, part string, size int64) {
+	if _, err := io.WriteString(c.conn, head); err != nil {
+		return
+	}
+	for block := []byte(part); c.w.written.Load() < size; {
+		n, err := c.conn.Write(block)
+		c.w.written.Add(int64(n))
+		if err != nil {
+			return
+		}
+	}
+}
+
+// bomb is a gzip of so many spaces.
+func bomb(size int) string {
+	var b bytes.Buffer
+	z, _ := gzip.NewWriterLevel(&b, flate.BestCompression) // the level is valid
+	block := bytes.Repeat([]byte{' '}, 1<<20)
+	for range size >> 20 {
+		z.Write(block) // a Buffer takes all
+	}
+	z.Close()
+	return b.String()
+}
+
+func manyMembers() string {
+	var b strings.Builder
+	b.WriteString(`{"access_token":"A"`)
+	for i := range 60_000 {
+		fmt.Fprintf(&b, `,"m%d":1`, i)
+	}
+	return b.String() + "}"
+}
