@@ -1,7 +1,7 @@
 // Package faultmatrix is one table of all that can go wrong around a grant,
 // with what proves that the product bears it.
 //
-// Start with [Rows] in docs/fault-matrix.md, which is made from the table by
+// Read docs/fault-matrix.md first, which is made from the table by
 //
 //	go test ./faultmatrix -update
 //

@@ -85,7 +85,11 @@ func FuzzAnswers(f *testing.F) {
 		oauth.ParseUserinfo(a, r)
 		oauth.ParseRevocation(a, r)
 		oauth.ParseClientDocument(a, "https://a/c")
-		oauth.ParsePasted(string(text), oauth.Expected{State: oauth.NewSecret("s")})
+		want := oauth.Expected{State: oauth.NewSecret("s")}
+		oauth.ParsePasted(string(text), want)
+		if c, err := oauth.ParseCallback(string(text), want); err == nil && c.Code.IsZero() {
+			t.Fatalf("a callback without a code: %q", text)
+		}
 	})
 }
 

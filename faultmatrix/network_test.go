@@ -204,13 +204,12 @@ func refusedTLS(kind string) proof {
 
 // rawTLS is a server that reads the client's first words and says something.
 func rawTLS(tr *trial, says string) {
-	w := tr.wire(nil, nil)
-	w.raw = func(c net.Conn) {
+	w := tr.rawWire(func(c net.Conn) {
 		c.Read(make([]byte, 4096))
 		io.WriteString(c, says)
 		c.(*net.TCPConn).CloseWrite()
 		io.Copy(io.Discard, c)
-	}
+	})
 	tr.cfg.TokenURL = "https://" + w.listener.Addr().String() + "/token"
 }
 
@@ -227,8 +226,7 @@ func proxied(tr *trial, status int) {
 
 // resetOnArrival: the connection is reset before anything is written into it.
 func resetOnArrival(tr *trial) {
-	w := tr.wire(nil, nil)
-	w.raw = func(c net.Conn) { reset(c) }
+	w := tr.rawWire(reset)
 	tr.cfg.TokenURL = "http://" + w.listener.Addr().String() + "/token"
 	tr.cfg.HTTP.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		c, err := new(net.Dialer).DialContext(ctx, network, address)

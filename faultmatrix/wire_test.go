@@ -30,7 +30,9 @@ type wire struct {
 	requests atomic.Int32
 	written  atomic.Int64 // bytes of a stream
 	healthy  atomic.Bool
+	over     chan struct{} // closed when the first act is done
 
+	once    sync.Once
 	working sync.WaitGroup
 	mu      sync.Mutex
 	conns   map[net.Conn]bool
@@ -68,9 +70,20 @@ func (tr *trial) wiredTLS(h idptest.Habits, act func(c *call)) *wire {
 
 func (tr *trial) wire(config *tls.Config, act func(c *call)) *wire {
 	tr.t.Helper()
+	return tr.start(&wire{config: config, act: act})
+}
+
+// rawWire is a wire whose connections are taken by raw.
+func (tr *trial) rawWire(raw func(c net.Conn)) *wire {
+	tr.t.Helper()
+	return tr.start(&wire{raw: raw})
+}
+
+func (tr *trial) start(w *wire) *wire {
+	tr.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	tr.must(err)
-	w := &wire{tr: tr, listener: l, config: config, act: act, conns: map[net.Conn]bool{}}
+	w.tr, w.listener, w.conns, w.over = tr, l, map[net.Conn]bool{}, make(chan struct{})
 	tr.wires = append(tr.wires, w)
 	w.working.Go(func() {
 		for {
@@ -144,6 +157,7 @@ func (w *wire) serve(raw net.Conn) {
 		return
 	}
 	w.act(c)
+	w.once.Do(func() { close(w.over) })
 }
 
 // process lets the provider handle the request, and returns its answer's body.
