@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/evergrant/evergrant/oauth"
-	"github.com/evergrant/evergrant/provider"
 )
 
 // Found is where a name or a URL led to.
@@ -69,7 +68,7 @@ func Discover(ctx context.Context, target string, c Config, client Client) (*Fou
 func (f *Found) named(name string) error {
 	c := &f.Config
 	if c.Provider == nil {
-		p, err := provider.Get(name)
+		p, err := c.Catalog.Get(name)
 		if err != nil {
 			return &Error{Kind: Usage, Says: err.Error(), Do: "`evergrant providers` lists them; the URL of an issuer or API works too", Err: err}
 		}
@@ -134,7 +133,7 @@ func discovery(ctx context.Context, err error) error {
 func (f *Found) fill() {
 	c, m := &f.Config, f.Server
 	c.Server = c.Server.or(ServerOf(m, len(c.HTTP.Certificates) > 0))
-	if p, ok := provider.ForTokenURL(c.Server.Token); ok && c.Provider == nil {
+	if p, ok := c.Catalog.ForTokenURL(c.Server.Token); ok && c.Provider == nil {
 		c.Provider = p
 	}
 	if f.Resource != nil {

@@ -1,15 +1,13 @@
 package login
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
 	_ "embed" // page.html and page.css
 	"encoding/base64"
 	"errors"
-	"fmt"
-	"html/template"
+	"html"
 	"io"
 	"log"
 	"mime"
@@ -45,8 +43,11 @@ type Redirect struct {
 	// URI, if set, is sent as redirect_uri in place of the loopback address:
 	// an https page of your own that sends the browser on to the loopback
 	// address with its query unchanged, for providers that take nothing else.
-	// Port must be set then, so that the page knows where to.
+	// Port must be set then, so that the page knows where to. [Paste] takes a
+	// URI of an app's own scheme too (RFC 8252 §7.1).
 	URI string
+
+	unlistened bool // the address is pasted: no listener has to get it
 }
 
 func (r Redirect) host() string { return cmp.Or(strings.Trim(r.Host, "[]"), "127.0.0.1") }
@@ -70,6 +71,9 @@ func (r Redirect) checkURI() error {
 		return nil
 	}
 	u, err := url.Parse(r.URI)
+	if r.unlistened && err == nil && ownScheme(u) {
+		return nil
+	}
 	if err != nil || oauth.CheckEndpoint(r.URI) != nil || u.Scheme != "https" {
 		return usage("the redirect URI is not an https URL", "give the address of your page that sends the browser on to the loopback address")
 	}
@@ -79,6 +83,17 @@ func (r Redirect) checkURI() error {
 	return nil
 }
 
+// ownScheme reports whether a URI is one of an app's own scheme, such as
+// com.example.app:/callback (RFC 8252 §7.1) or urn:ietf:wg:oauth:2.0:oob. What a
+// browser would run or read is none.
+func ownScheme(u *url.URL) bool {
+	switch strings.ToLower(u.Scheme) {
+	case "", "http", "https", "javascript", "data", "file", "vbscript", "blob", "about":
+		return false
+	}
+	return u.Fragment == ""
+}
+
 func (r Redirect) loopback(port int) string {
 	return (&url.URL{Scheme: "http", Host: net.JoinHostPort(r.host(), strconv.Itoa(port)), Path: r.path()}).String()
 }
@@ -86,6 +101,7 @@ func (r Redirect) loopback(port int) string {
 // unheard is the redirect URI where nothing listens. A port is chosen as a
 // registration without one takes any (RFC 8252 §7.3).
 func (r Redirect) unheard() (string, error) {
+	r.unlistened = true
 	if r.URI != "" && r.Port == 0 {
 		r.Port = 1 // no matter: the person copies the address
 	}
@@ -312,17 +328,11 @@ type page struct {
 	Title, Text string
 }
 
-// Style gives the template its style sheet, from the same bytes the policy
-// names.
-func (page) Style() template.CSS { return template.CSS(pageStyle) }
-
 //go:embed page.css
 var pageStyle string
 
 //go:embed page.html
 var pageHTML string
-
-var pageTemplate = template.Must(template.New("page").Parse(pageHTML))
 
 // pagePolicy lets the page do nothing but look like our style sheet.
 var pagePolicy = "default-src 'none'; style-src '" + styleHash(pageStyle) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -337,15 +347,24 @@ func turnAway(w http.ResponseWriter, status int, text string) {
 }
 
 func render(w http.ResponseWriter, status int, p page) {
-	var b bytes.Buffer
-	if err := pageTemplate.Execute(&b, p); err != nil {
-		panic(fmt.Sprintf("login: rendering page: %v", err)) // the template is ours
-	}
 	safe(w)
 	w.Header().Set("Content-Security-Policy", pagePolicy)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	w.Write(b.Bytes())
+	io.WriteString(w, p.html())
+}
+
+// html fills the page. Its slots stand between tags, where escaping the five
+// characters is enough. A template package would keep every exported method of
+// the program from being left out by the linker: three megabytes, for three
+// slots.
+func (p page) html() string {
+	class := ""
+	if p.Done {
+		class = "done"
+	}
+	return strings.NewReplacer("{{title}}", html.EscapeString(p.Title), "{{text}}", html.EscapeString(p.Text),
+		"{{class}}", class, "{{style}}", pageStyle).Replace(pageHTML)
 }
 
 // safe sets what keeps code and state from leaking (RFC 9700 §4.2.4).

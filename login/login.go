@@ -29,6 +29,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/evergrant/evergrant/jose"
@@ -41,6 +42,9 @@ import (
 type Config struct {
 	// Provider is the catalog entry; nil for a server that is not in it.
 	Provider *provider.Provider
+	// Catalog is where [Discover] looks names and endpoints up; nil means the
+	// built-in one.
+	Catalog *provider.Catalog
 	// Vars fill the variables of the provider's endpoints, such as a shop.
 	Vars map[string]string
 	// Server says what the catalog does not, or overrides it field by field.
@@ -65,6 +69,9 @@ type Config struct {
 	// start of a device login), and with the token request. They win over the
 	// catalog's.
 	AuthParams, TokenParams oauth.Form
+	// Header is added to the requests to the server's token endpoint, and to those
+	// that start a device login or push a request. It may hold secrets.
+	Header http.Header
 	// PKCE is [PKCEAlways], [PKCENever], or "" for what the catalog says.
 	PKCE string
 	// ResponseMode is query, form_post, fragment (for [Paste] alone), or one of

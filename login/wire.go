@@ -2,6 +2,8 @@ package login
 
 import (
 	"context"
+	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +33,11 @@ func newWire(c *Config) (*wire, error) {
 func (w *wire) send(ctx context.Context, build func() (*oauth.Request, error)) (*oauth.Answer, *oauth.Request, error) {
 	for again := true; ; again = false {
 		req, err := build() // anew each time: an assertion is good once
+		if err == nil {
+			for name, values := range w.cfg.Header {
+				req.Header[http.CanonicalHeaderKey(name)] = slices.Clone(values)
+			}
+		}
 		if err == nil && w.proofs != nil {
 			err = w.proofs.Attach(req, time.Now())
 		}
@@ -64,9 +71,9 @@ type granted struct {
 func (w *wire) grant(ctx context.Context, a *oauth.Answer, req *oauth.Request, k granted) (*Grant, error) {
 	t, err := oauth.ParseToken(a, w.cfg.dialect())
 	switch {
-	case err == nil && (t.Error != "" || a.Status != 200):
+	case err == nil && (t.Error != "" || a.Status/100 != 2):
 		return nil, failure("the server gave no tokens", w.refusal(a, t, req))
-	case err != nil && a.Status != 200:
+	case err != nil && a.Status/100 != 2:
 		return nil, failure("the server gave no tokens", oauth.Refusal(a, req))
 	case err != nil:
 		return nil, failure("the server's answer can't be read", err)
