@@ -127,7 +127,7 @@ func securityRows() []row {
 			{name: "plain http to another host", want: evergrant.Misconfigured, says: "nothing is dialled", proof: by("oauth TestPlainHTTPToAnotherHost", "oauth TestCheckEndpoint")},
 			{name: "an edit of the document names another token endpoint", says: "what was remembered stands", proof: by(". TestForgottenProviderStillRefreshes", ". TestRefreshFile")},
 			{name: "a token for a host it was not issued for", says: "not sent", proof: by(". TestClientKeepsTheTokenToItsHost", ". TestTokenStaysOffPlainHTTP")},
-			{name: "answers of any size", says: "1 MiB", proof: by("oauth TestBombs")},
+			{name: "answers of any size", says: "512 KiB", proof: by("oauth TestBombs")},
 			{name: "endpoints that a server's metadata name", says: "checked before they are used", proof: by("login TestDiscoverGate_9728_1", "login TestDiscoverRefused")},
 			{name: "a request through the local proxy to another host", says: "without the token", proof: by("cmd/evergrant TestProxyKeepsTheToken", "cmd/evergrant TestProxyForward")},
 			{name: "addresses of a tenant's URLs", says: "checked when dialling", proof: notYet(service)},

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	maxBody       = 1 << 20 // of an answer, before and after inflating
-	maxRefusal    = 1 << 18 // of one that is no success
+	maxBody       = 512 << 10 // of an answer, before and after inflating: twice the longest token
+	maxRefusal    = 1 << 18   // of one that is no success
 	maxRetryAfter = time.Hour
 )
 
@@ -28,7 +28,7 @@ type Answer struct {
 	// Status is the HTTP status. Redirects are answers: they are not followed.
 	Status int
 	Header http.Header
-	// Body is inflated and holds at most 1 MiB.
+	// Body is inflated and holds at most 512 KiB.
 	Body []byte
 	// Truncated says that the body was longer than that.
 	Truncated bool

@@ -64,7 +64,7 @@ func busy(a *Answer) error {
 }
 
 // FetchJWKS gets a JSON Web Key Set (RFC 7517 §5) as it is: a whole JSON object
-// of at most 1 MiB. The keys in it are neither read nor kept. Errors are
+// of at most 512 KiB. The keys in it are neither read nor kept. Errors are
 // *[SendError] and *[MetadataError].
 func (c *Client) FetchJWKS(ctx context.Context, jwksURL string) ([]byte, error) {
 	a, err := c.fetch(ctx, jwksURL)
@@ -110,7 +110,7 @@ func open(a *Answer, rawURL string, local bool) *document {
 		d.fault("", "the answer does not have the type application/json")
 		return d
 	case a.Truncated:
-		d.fault("", "the document is longer than 1 MiB")
+		d.fault("", "the document is longer than 512 KiB")
 		return d
 	}
 	var err error

@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -34,7 +35,7 @@ func answerMembers(a *Answer, d Dialect) ([]Member, error) {
 		members, err = jsonMembers(body)
 	}
 	if a.Truncated {
-		err = errors.New("the body is longer than 1 MiB")
+		err = errors.New("the body is longer than 512 KiB")
 	}
 	return members, err
 }
@@ -43,6 +44,7 @@ func answerMembers(a *Answer, d Dialect) ([]Member, error) {
 // (RFC 8259). Duplicate names are kept; nesting is bounded by the decoder.
 // Texts of the decoder's errors are not passed on: they quote the input.
 func jsonMembers(body []byte) (members []Member, err error) {
+	body = shallow(body)
 	dec := jsontext.NewDecoder(bytes.NewBuffer(bytes.TrimPrefix(body, bom)),
 		jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if dec.PeekKind() != '{' {
@@ -61,8 +63,10 @@ func jsonMembers(body []byte) (members []Member, err error) {
 		if err != nil {
 			return members, errBroken
 		}
-		m.Value = bytes.Clone(value)
-		members = append(members, m)
+		if len(members) < keptMembers || slices.Contains(securityMembers[:], m.Name) {
+			m.Value = bytes.Clone(value)
+			members = append(members, m)
+		}
 	}
 	if _, err := dec.ReadToken(); err != nil {
 		return members, errBroken
@@ -71,6 +75,35 @@ func jsonMembers(body []byte) (members []Member, err error) {
 		return members, errors.New("something follows the JSON object")
 	}
 	return members, nil
+}
+
+// An honest answer has a dozen members and nests three deep. What goes far beyond
+// costs memory: a member 200 bytes, a level a frame of the stack.
+const (
+	keptMembers = 1000 // those that decide over a grant are kept beyond it
+	maxNesting  = 5000
+)
+
+// shallow is the text up to where it nests deeper than anybody should: what
+// stands before is still read.
+func shallow(body []byte) []byte {
+	depth, quoted := 0, false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{', c == '[':
+			if depth++; depth > maxNesting {
+				return body[:i]
+			}
+		case c == '}', c == ']':
+			depth--
+		}
+	}
+	return body
 }
 
 var errBroken = errors.New("the JSON object is broken or cut")

@@ -154,8 +154,8 @@ func TestHostileMetadata(t *testing.T) {
 		{"empty", page{body: ""}, "not a JSON object"},
 		{"cut", page{body: `{"issuer":"BASE","token_endpoint":"` + canary}, "broken or cut"},
 		{"tail", page{body: metadata("").body + "x"}, "something follows"},
-		{"huge", page{body: `{"issuer":"BASE","x":"` + strings.Repeat(canary, 1<<18) + `"}`}, "longer than 1 MiB"},
-		{"deep", page{body: `{"issuer":"BASE","x":` + strings.Repeat("[", 1<<19)}, "broken or cut"},
+		{"huge", page{body: `{"issuer":"BASE","x":"` + strings.Repeat(canary, 1<<18) + `"}`}, "longer than 512 KiB"},
+		{"deep", page{body: `{"issuer":"BASE","x":` + strings.Repeat("[", 1<<18)}, "broken or cut"},
 		{"issuer twice", metadata("", `"issuer":"BASE"`), "issuer is there more than once"},
 		{"token endpoint twice", metadata("", `"token_endpoint":"BASE/other"`), "token_endpoint is there more than once"},
 		{"token endpoint twice, escaped", metadata("", `"token\u005fendpoint":"BASE/other"`), "token_endpoint is there more than once"},
@@ -309,7 +309,7 @@ func TestFetchJWKS(t *testing.T) {
 	if got, err := c.FetchJWKS(t.Context(), s.url+"/keys"); err != nil || string(got) != keys {
 		t.Errorf("got %s, %v", got, err)
 	}
-	for path, want := range map[string]string{"/away": "status 302", "/page": "type", "/none": "not a list", "/null": "not a list", "/twice": "more than once", "/huge": "1 MiB", "/gone": "status 404"} {
+	for path, want := range map[string]string{"/away": "status 302", "/page": "type", "/none": "not a list", "/null": "not a list", "/twice": "more than once", "/huge": "512 KiB", "/gone": "status 404"} {
 		got, err := c.FetchJWKS(t.Context(), s.url+path)
 		if got != nil {
 			t.Errorf("%s: got %s", path, got)

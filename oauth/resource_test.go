@@ -123,7 +123,7 @@ func TestHostileResource(t *testing.T) {
 		{"nothing there", nil, "no metadata document is published"},
 		{"redirect", mcp(page{status: 307, header: map[string]string{"Location": "BASE/good"}}), "status 307"},
 		{"page", mcp(page{kind: "text/html", body: resourceDoc("BASE/mcp").body}), "type application/json"},
-		{"huge", mcp(page{body: `{"x":"` + strings.Repeat("x", 1<<20) + `"}`}), "1 MiB"},
+		{"huge", mcp(page{body: `{"x":"` + strings.Repeat("x", 1<<20) + `"}`}), "512 KiB"},
 		{"another's", mcp(resourceDoc("https://other.example/mcp")), "the document is that of resource"},
 		{"twice", mcp(resourceDoc("BASE/mcp", `"resource":"BASE/mcp"`)), "resource is there more than once"},
 		{"servers twice", mcp(resourceDoc("BASE/mcp", `"authorization_servers":[]`)), "authorization_servers is there more than once"},

@@ -24,7 +24,7 @@
 //   - No error, log line or formatted value holds a secret, an answer's body,
 //     or the user information and query of a URL.
 //
-// Limits: HTTP/1.1 only; answers of 1 MiB. Secrets stay in memory until the
+// Limits: HTTP/1.1 only; answers of 512 KiB. Secrets stay in memory until the
 // garbage collector takes them. fmt does not see the
 // methods of what is in an unexported field: there a [Secret] stays safe, but a
 // [Request], [Answer] or [Member] is printed in full.

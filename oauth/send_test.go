@@ -130,7 +130,7 @@ func TestFaults(t *testing.T) {
 
 // TestAnswers holds what is an answer, however odd.
 func TestAnswers(t *testing.T) {
-	long := strings.Repeat("x", 1<<20)
+	long := strings.Repeat("x", 512<<10)
 	for _, tt := range []struct {
 		name, wire string
 		status     int
@@ -154,8 +154,8 @@ func TestAnswers(t *testing.T) {
 		{"deflate that is none", coded("deflate", "{}"), 200, "{}", false},
 		{"gzip of nothing", coded("gzip", ""), 200, "", false},
 		{"unknown coding", coded("br", "{}"), 200, "{}", false},
-		{"1 MiB", ok(long), 200, long, false},
-		{"more than 1 MiB", ok(long + "y"), 200, long, true},
+		{"512 KiB", ok(long), 200, long, false},
+		{"more than 512 KiB", ok(long + "y"), 200, long, true},
 		{"more after the end", ok("{}") + "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", 200, "{}", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -372,11 +372,11 @@ func TestBombs(t *testing.T) {
 		act  func(c, raw net.Conn, body string)
 		size int
 	}{
-		{"gzip", write(coded("gzip", bomb.String())), 1 << 20},
-		{"endless", endless("HTTP/1.1 200 OK\r\n\r\n", strings.Repeat("x", 4096)), 1 << 20},
-		{"endless chunks", endless("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", strings.Repeat("1\r\nx\r\n", 1000)), 1 << 20},
+		{"gzip", write(coded("gzip", bomb.String())), 512 << 10},
+		{"endless", endless("HTTP/1.1 200 OK\r\n\r\n", strings.Repeat("x", 4096)), 512 << 10},
+		{"endless chunks", endless("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", strings.Repeat("1\r\nx\r\n", 1000)), 512 << 10},
 		{"deflate to nothing", endless("HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\n\r\n", strings.Repeat(empty, 1000)), 0},
-		{"nesting", write(ok(strings.Repeat("[", 1<<20))), 1 << 20},
+		{"nesting", write(ok(strings.Repeat("[", 512<<10))), 512 << 10},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, answering(nil, tt.act))
