@@ -28,42 +28,45 @@ func (b *bed) ask(input, action string, args ...string) ran {
 func TestGitCredentialGet(t *testing.T) {
 	b, token := ready(t, "")
 	const bearer, basic = "capability[]=authtype\nauthtype=Bearer\ncredential=TOKEN\nephemeral=1\n", "username=oauth2\npassword=TOKEN\n"
-	for name, row := range map[string]struct {
-		input, want string
-		args        []string
-	}{
-		"old git":                   {"protocol=https\nhost=git.example.com\n\n", basic, nil},
-		"host without case":         {"protocol=https\nhost=Git.Example.COM\n\n", basic, nil},
-		"end without empty line":    {"protocol=https\nhost=git.example.com\n", basic, nil},
-		"usual port named":          {"protocol=https\nhost=git.example.com:443\n\n", basic, nil},
-		"second host, port":         {"protocol=https\nhost=other.example:8443\n\n", basic, nil},
-		"with a path":               {"protocol=https\nhost=git.example.com\npath=a/b.git\n\n", basic, nil},
-		"authtype":                  {"capability[]=authtype\ncapability[]=state\nprotocol=https\nhost=git.example.com\n\n", bearer, nil},
-		"authtype, Bearer wanted":   {"capability[]=authtype\nprotocol=https\nhost=git.example.com\nwwwauth[]=Basic realm=\"x\"\nwwwauth[]=bearer realm=\"x\"\n\n", bearer, nil},
-		"authtype, Basic wanted":    {"capability[]=authtype\nprotocol=https\nhost=git.example.com\nwwwauth[]=Basic realm=\"x\"\n\n", basic, nil},
-		"capabilities taken back":   {"capability[]=authtype\ncapability[]=\nprotocol=https\nhost=git.example.com\n\n", basic, nil},
-		"user of the URL":           {"protocol=https\nhost=git.example.com\nusername=ana\n\n", strings.Replace(basic, "oauth2", "ana", 1), nil},
-		"--username":                {"protocol=https\nhost=git.example.com\nusername=ana\n\n", strings.Replace(basic, "oauth2", "x", 1), []string{"--username", "x"}},
-		"loopback without TLS":      {"protocol=http\nhost=127.0.0.1:3000\n\n", basic, nil},
-		"without TLS":               {"protocol=http\nhost=git.example.com\n\n", "", nil},
-		"looks like this machine":   {"protocol=http\nhost=localhost.example:3000\n\n", "", nil},
-		"another host":              {"protocol=https\nhost=evil.example\n\n", "", nil},
-		"another port":              {"protocol=https\nhost=git.example.com:8443\n\n", "", nil},
-		"port of another scheme":    {"protocol=https\nhost=git.example.com:80\n\n", "", nil},
-		"a host below":              {"protocol=https\nhost=git.example.com.evil.example\n\n", "", nil},
-		"another protocol":          {"protocol=smtp\nhost=git.example.com\n\n", "", nil},
-		"no host":                   {"protocol=https\n\n", "", nil},
-		"host after the empty line": {"protocol=https\n\nhost=git.example.com\n", "", nil},
-	} {
-		t.Run(name, func(t *testing.T) {
-			args := append([]string{"--host", "git.example.com", "--host", "other.example:8443", "--host", "127.0.0.1:3000", "--host", "localhost.example:3000"}, row.args...)
-			r := b.ask(row.input, "get", args...)
-			got, expiry, _ := strings.Cut(strings.ReplaceAll(r.stdout, token, "TOKEN"), "password_expiry_utc=")
-			if got != row.want || r.code != 0 || (row.want != "") != (expiry != "") || r.stderr != "" {
-				t.Errorf("%d %q %q, %s", r.code, got, expiry, r.stderr)
-			}
-		})
-	}
+	t.Run("answers", func(t *testing.T) {
+		for name, row := range map[string]struct {
+			input, want string
+			args        []string
+		}{
+			"old git":                   {"protocol=https\nhost=git.example.com\n\n", basic, nil},
+			"host without case":         {"protocol=https\nhost=Git.Example.COM\n\n", basic, nil},
+			"end without empty line":    {"protocol=https\nhost=git.example.com\n", basic, nil},
+			"usual port named":          {"protocol=https\nhost=git.example.com:443\n\n", basic, nil},
+			"second host, port":         {"protocol=https\nhost=other.example:8443\n\n", basic, nil},
+			"with a path":               {"protocol=https\nhost=git.example.com\npath=a/b.git\n\n", basic, nil},
+			"authtype":                  {"capability[]=authtype\ncapability[]=state\nprotocol=https\nhost=git.example.com\n\n", bearer, nil},
+			"authtype, Bearer wanted":   {"capability[]=authtype\nprotocol=https\nhost=git.example.com\nwwwauth[]=Basic realm=\"x\"\nwwwauth[]=bearer realm=\"x\"\n\n", bearer, nil},
+			"authtype, Basic wanted":    {"capability[]=authtype\nprotocol=https\nhost=git.example.com\nwwwauth[]=Basic realm=\"x\"\n\n", basic, nil},
+			"capabilities taken back":   {"capability[]=authtype\ncapability[]=\nprotocol=https\nhost=git.example.com\n\n", basic, nil},
+			"user of the URL":           {"protocol=https\nhost=git.example.com\nusername=ana\n\n", strings.Replace(basic, "oauth2", "ana", 1), nil},
+			"--username":                {"protocol=https\nhost=git.example.com\nusername=ana\n\n", strings.Replace(basic, "oauth2", "x", 1), []string{"--username", "x"}},
+			"loopback without TLS":      {"protocol=http\nhost=127.0.0.1:3000\n\n", basic, nil},
+			"without TLS":               {"protocol=http\nhost=git.example.com\n\n", "", nil},
+			"looks like this machine":   {"protocol=http\nhost=localhost.example:3000\n\n", "", nil},
+			"another host":              {"protocol=https\nhost=evil.example\n\n", "", nil},
+			"another port":              {"protocol=https\nhost=git.example.com:8443\n\n", "", nil},
+			"port of another scheme":    {"protocol=https\nhost=git.example.com:80\n\n", "", nil},
+			"a host below":              {"protocol=https\nhost=git.example.com.evil.example\n\n", "", nil},
+			"another protocol":          {"protocol=smtp\nhost=git.example.com\n\n", "", nil},
+			"no host":                   {"protocol=https\n\n", "", nil},
+			"host after the empty line": {"protocol=https\n\nhost=git.example.com\n", "", nil},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				args := append([]string{"--host", "git.example.com", "--host", "other.example:8443", "--host", "127.0.0.1:3000", "--host", "localhost.example:3000"}, row.args...)
+				r := b.ask(row.input, "get", args...)
+				got, expiry, _ := strings.Cut(strings.ReplaceAll(r.stdout, token, "TOKEN"), "password_expiry_utc=")
+				if got != row.want || r.code != 0 || (row.want != "") != (expiry != "") || r.stderr != "" {
+					t.Errorf("%d %q %q, %s", r.code, got, expiry, r.stderr)
+				}
+			})
+		}
+	})
 	for name, r := range map[string]ran{
 		"no --host":   b.ask("protocol=https\nhost=git.example.com\n\n", "get"),
 		"not a pair":  b.ask("protocol\n\n", "get", "--host", "git.example.com"),
