@@ -85,7 +85,7 @@ func (s *Source) Status(ctx context.Context) (Status, error) {
 	}
 	if d := h.st.Doubt; d != nil {
 		st.DoubtSince = d.Since.At
-	} else if in := h.st.Intent; in != nil && in.Phase == sending && now.After(in.Deadline) {
+	} else if in := h.st.Intent; in != nil && in.Phase == sending && in.spends() && now.After(in.Deadline) {
 		st.DoubtSince = in.Started.At
 	}
 	st.State = st.judge(&h, now)

@@ -2,11 +2,16 @@ package evergrant
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/evergrant/evergrant/jose"
 	"github.com/evergrant/evergrant/oauth"
+	"github.com/evergrant/evergrant/provider"
 )
 
 // Endpoints are addresses of an authorization server beside the token endpoint,
@@ -37,7 +42,11 @@ func (t terms) endpoints() Endpoints {
 	if len(vars) == 0 {
 		vars = p.VarsIn(t.id.TokenURL)
 	}
+	own := t.tokenURLOf(p, vars)
 	expand := func(template string) string {
+		if !own && (strings.Contains(template, "{") || !slices.Contains(p.Endpoints.TokenAlso, t.id.TokenURL)) {
+			return "" // a grant of another host: its tokens are not for this one
+		}
 		u, err := p.Expand(template, vars)
 		if err != nil {
 			return "" // a variable is missing: reported as a missing endpoint
@@ -45,6 +54,17 @@ func (t terms) endpoints() Endpoints {
 		return u
 	}
 	return t.id.Endpoints.over(Endpoints{expand(p.Endpoints.Revoke), expand(p.Endpoints.Introspect), expand(p.Endpoints.UserInfo)})
+}
+
+// tokenURLOf reports whether the token endpoint is what the catalog says for
+// these variables.
+func (t terms) tokenURLOf(p *provider.Provider, vars map[string]string) bool {
+	for _, template := range []string{p.Endpoints.Token, p.Endpoints.Refresh} {
+		if u, err := p.Expand(template, vars); err == nil && u != "" && u == t.id.TokenURL {
+			return true
+		}
+	}
+	return false
 }
 
 func noEndpoint(what, flag string) *Error {
@@ -64,7 +84,8 @@ func (s *Source) Document(ctx context.Context) (Secret, error) {
 // Revoke ends the grant at the provider (RFC 7009): its refresh token, else its
 // access token. A grant that was revoked is not sent again, and nothing of it
 // is deleted here. Where the provider is busy (503) the grant still lives and
-// the error matches ErrTemporary.
+// the error matches ErrTemporary; where it revokes access tokens only, the grant
+// lives on and the error matches ErrMisconfigured.
 func (s *Source) Revoke(ctx context.Context) error {
 	select {
 	case s.turn <- struct{}{}:
@@ -104,42 +125,57 @@ func (g *engine) revoke(ctx context.Context) error {
 	if _, err := g.recover(ctx, s, &h, false); err != nil {
 		return err
 	}
-	if err := g.sendRevocation(ctx, &h, t, c); err != nil {
+	ended, err := g.sendRevocation(ctx, &h, t, c)
+	if err != nil {
 		return err
 	}
-	return s.note(ctx, h, h.st.revoked(&h, t))
+	if err := s.note(ctx, h, h.st.revoked(&h, t, ended)); err != nil {
+		e := *asError(err)
+		e.Says = "the provider revoked the grant, and that could not be noted here: " + e.Says
+		return &e
+	}
+	if ended == oauth.HintAccessToken && h.file.RefreshToken() != "" {
+		return &Error{Class: ErrMisconfigured, Rule: "revocation-partial", Says: "the provider ended the access token; it revokes no refresh tokens, so the grant lives on",
+			Do: "end it on the provider's own pages"}
+	}
+	return nil
 }
 
 // sendRevocation asks for the end of the refresh token, which ends the access
-// tokens with it (RFC 7009 §2.1); of the access token where there is no other.
-func (g *engine) sendRevocation(ctx context.Context, h *holding, t terms, c credentials) error {
+// tokens with it (RFC 7009 §2.1); of the access token where there is no other,
+// or the provider revokes only those (§2.2.1). It tells which one was ended.
+func (g *engine) sendRevocation(ctx context.Context, h *holding, t terms, c credentials) (string, error) {
 	at := t.endpoints().Revoke
 	if at == "" {
-		return noEndpoint("revocation", "--revoke-url")
+		return "", noEndpoint("revocation", "--revoke-url")
 	}
 	auth, err := g.ownAuth(h, t, c)
 	if err != nil {
-		return err
+		return "", err
 	}
 	client := g.client(c)
 	token, hint := h.file.RefreshToken(), oauth.HintRefreshToken
 	if token == "" {
 		token, hint = h.file.AccessToken(), oauth.HintAccessToken
 	}
+	if token == "" {
+		return "", &Error{Class: ErrUsage, Rule: "no-token", Says: "there is no token to revoke", Do: "see `evergrant status`"}
+	}
 	err = client.Revoke(ctx, at, oauth.NewSecret(token), hint, auth)
 	var refused *oauth.ServerError
 	if errors.As(err, &refused) && refused.Code == "unsupported_token_type" && hint == oauth.HintRefreshToken && h.file.AccessToken() != "" {
-		err = client.Revoke(ctx, at, oauth.NewSecret(h.file.AccessToken()), oauth.HintAccessToken, auth)
+		hint = oauth.HintAccessToken
+		err = client.Revoke(ctx, at, oauth.NewSecret(h.file.AccessToken()), hint, auth)
 	}
-	return askFailure("revocation", err)
+	return hint, askFailure("revocation", err)
 }
 
-// revoked is the state of a grant that was ended by us.
-func (st *state) revoked(h *holding, t terms) *state {
+// revoked is the state of a grant of which we ended one token, by its hint.
+func (st *state) revoked(h *holding, t terms, ended string) *state {
 	now := *st
 	at := time.Now().UTC().Round(0)
-	now.Doubt, now.Intent = nil, nil
-	if h.file.RefreshToken() != "" {
+	if ended == oauth.HintRefreshToken {
+		now.Doubt, now.Intent = nil, nil
 		now.Dead = &verdict{Refresh: st.mark(h.file.RefreshToken()), TokenURL: t.id.TokenURL, ClientID: t.id.ClientID, At: at,
 			Rule: "revoked-here", Says: "this grant was revoked with evergrant at " + clock(at), Do: "log in again to have a new one"}
 	}
@@ -178,14 +214,32 @@ func askFailure(what string, err error) error {
 		Do: "check the client and its authentication; nothing was changed here", Err: err}
 	var retry *oauth.RetryError
 	var send *oauth.SendError
+	var refused *oauth.ServerError
 	switch {
 	case errors.As(err, &retry):
 		e.Class, e.Rule, e.Do, e.RetryAfter = ErrTemporary, what+"-busy", "nothing was changed; try again later", retry.After
 	case errors.As(err, &send):
-		f := classifySend(err)
-		e = f.failure()
-		e.Class, e.Outcome, e.Says = ErrTemporary, "", "the "+what+" did not get an answer: "+f.Says
+		e = unasked(what, err, send)
+	case errors.As(err, &refused) && refused.Status >= 500:
+		e.Class, e.Rule, e.Do = ErrTemporary, what+"-busy", "nothing was changed here; try again later"
 	}
+	return e
+}
+
+// unasked is the error of a question that got no answer.
+func unasked(what string, err error, send *oauth.SendError) *Error {
+	f := classifySend(err)
+	e := f.failure()
+	e.Says = "the " + what + " did not get an answer: " + f.Says
+	switch {
+	case send.Sent:
+		e.Class, e.Do = ErrTemporary, "it may have arrived; ask again"
+	case f.Rule == "unsent-url":
+		e.Says, e.Do = "the endpoint for "+what+" is not a usable URL", "it must be https (plain http only to this machine); nothing was sent"
+	case f.Outcome != Misconfigured:
+		e.Class = ErrTemporary
+	}
+	e.Outcome = "" // of a refresh only
 	return e
 }
 
@@ -250,7 +304,30 @@ func (s *Source) Userinfo(ctx context.Context) (*oauth.Userinfo, error) {
 		return nil, noEndpoint("userinfo", "--userinfo-url")
 	}
 	u, err := g.userinfo(ctx, at, tok)
-	return u, askFailure("userinfo request", err)
+	if err != nil {
+		return nil, askFailure("userinfo request", err)
+	}
+	if known := h.subject(); known != "" && u.Subject != "" && u.Subject != known { // OpenID Connect Core §5.3.2
+		return nil, &Error{Class: ErrMisconfigured, Rule: "userinfo-subject", Says: "the provider's answer is about somebody else than the ID token of this grant; it was dropped",
+			Do: "check the userinfo endpoint"}
+	}
+	return u, nil
+}
+
+// subject is whom the ID token in the document is about; "" if there is none.
+// It was verified when it came.
+func (h *holding) subject() string {
+	u, err := jose.Inspect(oauth.NewSecret(h.file.Text("id_token")))
+	if err != nil {
+		return ""
+	}
+	var claims struct {
+		Subject string `json:"sub"`
+	}
+	if json.Unmarshal(u.Claims, &claims) != nil {
+		return ""
+	}
+	return claims.Subject
 }
 
 func (g *engine) userinfo(ctx context.Context, at string, tok *Token) (*oauth.Userinfo, error) {

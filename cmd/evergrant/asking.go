@@ -103,10 +103,17 @@ func askOnce(ctx context.Context, first []byte, cfg evergrant.Config) ([]byte, e
 
 // locate finds the token endpoint: by the catalog, by discovery, or as said.
 func (l *loginFlow) locate(ctx context.Context, at string, cfg *evergrant.Config) error {
+	p, err := l.entry(at, *cfg)
+	if err != nil {
+		return err
+	}
+	if p != nil {
+		cfg.Provider = p.Name
+	}
 	if cfg.TokenURL != "" {
 		return nil
 	}
-	c := login.Config{Vars: cfg.Vars, ClientID: cfg.ClientID, HTTP: cfg.HTTP}
+	c := login.Config{Provider: p, Vars: cfg.Vars, ClientID: cfg.ClientID, HTTP: cfg.HTTP}
 	found, err := login.Discover(ctx, at, c, login.Client{})
 	if err != nil {
 		return loginFailure(err)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -17,11 +19,11 @@ import (
 func doctorCommand(u *ui) *cobra.Command {
 	t := &target{u: u}
 	cmd := &cobra.Command{
-		Use:   "doctor FILE",
+		Use:   "doctor TARGET",
 		Short: "Explain a grant: what it is, what will end it, what to change",
-		Long: `Explain the grant in a token file: what it is and how that is known, what will
-end it and when, whether a new token could be stored, and what to change. Sends
-and writes nothing.
+		Long: `Explain a grant: what it is and how that is known, where it is kept, what will
+end it and when, whether a new token could be stored, and what to change. TARGET
+is the path of a token file or the name of a kept grant. Sends and writes nothing.
 
 ` + exitCodes,
 		Args: oneFile("doctor"),
@@ -39,17 +41,47 @@ and writes nothing.
 			if err != nil {
 				return err
 			}
-			advice := diagnose(s, plan)
-			if u.json {
-				return u.value(map[string]any{"status": newStatusJSON(statusRow{File: args[0], Status: s, Hurdle: cmp.Or(plan.Problem, plan.Storage)}), "advice": advice})
+			p := patient{status: s, plan: plan, named: isName(args[0]), bound: boundToKey(cmd.Context(), src)}
+			if p.kept = "in the file " + s.Grant; p.named {
+				store, err := openStore(u)
+				if err != nil {
+					return err
+				}
+				p.kept = sealedWords(store)
 			}
-			explain(u, s, plan, advice)
+			advice := p.diagnose()
+			if u.json {
+				row := statusRow{Grant: args[0], Named: p.named, Status: s, Hurdle: cmp.Or(plan.Problem, plan.Storage)}
+				return u.value(map[string]any{"status": newStatusJSON(row), "advice": advice, "kept": p.kept, "bound_to_key": p.bound})
+			}
+			p.explain(u, advice)
 			return nil
 		},
 	}
 	cmd.Example = "  evergrant doctor token.json"
 	t.identify(cmd)
 	return cmd
+}
+
+// patient is a grant with all that doctor knows of it.
+type patient struct {
+	status       evergrant.Status
+	plan         evergrant.Plan
+	named, bound bool
+	kept         string // where, in words
+}
+
+// boundToKey reports whether the grant's tokens are bound to a key that is kept
+// with them (RFC 9449).
+func boundToKey(ctx context.Context, src *evergrant.Source) bool {
+	document, err := src.Document(ctx)
+	if err != nil {
+		return false
+	}
+	var has struct {
+		Key json.RawMessage `json:"dpop_jwk"`
+	}
+	return json.Unmarshal([]byte(document.Reveal()), &has) == nil && len(has.Key) > 0 && has.Key[0] == '{'
 }
 
 // advice is one thing a person should know or change, worst first.
@@ -60,7 +92,8 @@ type advice struct {
 }
 
 // diagnose goes through what can be wrong with a grant.
-func diagnose(s evergrant.Status, plan evergrant.Plan) []advice {
+func (p *patient) diagnose() []advice {
+	s, plan := p.status, p.plan
 	var out []advice
 	add := func(grave bool, says, do string) { out = append(out, advice{grave, says, do}) }
 	for _, e := range []*evergrant.Error{plan.Problem, plan.Storage} {
@@ -68,11 +101,17 @@ func diagnose(s evergrant.Status, plan evergrant.Plan) []advice {
 			add(true, e.Error(), e.Do)
 		}
 	}
-	if info, err := os.Stat(s.Grant); err == nil && info.Mode().Perm()&0o077 != 0 {
+	if info, err := os.Stat(s.Grant); !p.named && err == nil && info.Mode().Perm()&0o077 != 0 {
 		add(true, "other users can read the token file", "chmod 600 "+s.Grant)
 	}
 	if s.ExpiresAt.IsZero() {
 		add(false, "nobody says how long the access token is valid, so it is renewed only when asked", "say it once with --session-lifetime")
+	}
+	if !s.HasRefreshToken && s.GrantType == "" {
+		add(false, "there is no refresh token: the grant ends with its access token", "log in again with the scope or parameter that asks for one; `evergrant providers "+cmp.Or(s.Provider, "NAME")+"` says which")
+	}
+	if p.bound {
+		add(false, "the tokens are bound to a key that is kept with them (DPoP): programs that get the access token alone cannot use it", "send the requests through `evergrant proxy`, which adds the proofs")
 	}
 	out = append(out, ends(s)...)
 	if s.Rotates == "yes" {
@@ -102,16 +141,19 @@ func ends(s evergrant.Status) []advice {
 }
 
 // explain prints the grant in words.
-func explain(u *ui, s evergrant.Status, plan evergrant.Plan, list []advice) {
+func (p *patient) explain(u *ui, list []advice) {
+	s, plan := p.status, p.plan
 	w := tabwriter.NewWriter(u.out, 0, 8, 2, ' ', 0)
 	row := func(name, value string) {
 		if value != "" {
 			fmt.Fprintf(w, "%s\t%s\n", name, printable(value))
 		}
 	}
-	row("file", s.Grant+" ("+s.Layout+")")
+	row("grant", s.Grant+" ("+s.Layout+")")
+	row("kept", p.kept)
 	row("account", s.Account)
 	row("provider", providerTitle(s.Provider))
+	row("issuer", s.Issuer)
 	row("token endpoint", orDash(s.TokenURL))
 	row("client id", orDash(s.ClientID))
 	row("state", stateWords[s.State])
@@ -121,7 +163,14 @@ func explain(u *ui, s evergrant.Status, plan evergrant.Plan, list []advice) {
 	if !s.RefreshAt.IsZero() {
 		row("renewed from", until(s.RefreshAt))
 	}
-	row("refresh token", refreshWords(s)+rotationWords(s.Rotates))
+	if s.GrantType != "" {
+		row("renewed by", "asking again ("+s.GrantType+"): there is no refresh token to lose")
+	} else {
+		row("refresh token", refreshWords(s)+rotationWords(s.Rotates))
+	}
+	if p.bound {
+		row("bound to", "a key that is kept with the tokens (DPoP, RFC 9449)")
+	}
 	if !s.IdleEnd.IsZero() && s.State != evergrant.StateNeedsLogin {
 		row("dies if unused until", until(s.IdleEnd))
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/evergrant/evergrant"
 )
 
 func execCommand(u *ui) *cobra.Command {
@@ -18,17 +20,19 @@ func execCommand(u *ui) *cobra.Command {
 	var name string
 	var min time.Duration
 	cmd := &cobra.Command{
-		Use:   "exec FILE -- COMMAND [ARG…]",
+		Use:   "exec TARGET -- COMMAND [ARG…]",
 		Short: "Run a command with the access token in its environment",
 		Long: `Run a command with a valid access token in the environment variable ACCESS_TOKEN,
-or the one named with --env. The exit code is the command's; if there is no
-token, the command is not run and the exit code is evergrant's.
+or the one named with --env. TARGET is the path of a token file or the name of a
+kept grant. The exit code is the command's; if there is no token, the command is
+not run and the exit code is evergrant's. A client secret that comes from a
+variable is taken out of the command's environment.
 
 ` + exitCodes,
 		Example: "  evergrant exec token.json -- ./sync.sh\n  evergrant exec token.json --env SF_ACCESS_TOKEN -- sf org login access-token …",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 || cmd.ArgsLenAtDash() != 1 {
-				return usageError{errors.New("exec takes one token file, then -- and the command"), "write it as `evergrant exec FILE -- COMMAND [ARG…]`"}
+				return usageError{errors.New("exec takes one grant, then -- and the command"), "write it as `evergrant exec TARGET -- COMMAND [ARG…]`"}
 			}
 			return nil
 		},
@@ -47,11 +51,12 @@ token, the command is not run and the exit code is evergrant's.
 			done := u.working("refreshing " + args[0])
 			r, err := src.TokenFor(context.WithoutCancel(cmd.Context()), min)
 			done()
+			env := withoutSecrets(cmd.Context(), t, src)
 			src.Close()
 			if err != nil {
 				return err
 			}
-			return become(path, args[1:], childEnv(t.secret, name, r.Token.AccessToken.Reveal()))
+			return become(path, args[1:], childEnv(env, name, r.Token.AccessToken.Reveal()))
 		},
 	}
 	t.identify(cmd)
@@ -61,14 +66,23 @@ token, the command is not run and the exit code is evergrant's.
 }
 
 // childEnv is the environment with the token.
-func childEnv(secretRef, name, token string) []string {
-	env := slices.DeleteFunc(environWithout(secretRef), func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
+func childEnv(env []string, name, token string) []string {
+	env = slices.DeleteFunc(env, func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
 	return append(env, name+"="+token)
 }
 
-// environWithout is the environment without the client's secret, where that
-// comes from a variable: no command that is run here was meant to get it.
-func environWithout(secretRef string) []string {
-	secret, fromEnv := strings.CutPrefix(secretRef, "env:")
-	return slices.DeleteFunc(os.Environ(), func(kv string) bool { return fromEnv && strings.HasPrefix(kv, secret+"=") })
+// withoutSecrets is the environment without the client's secrets, where they
+// come from variables, as said now or remembered: no command that is run here was
+// meant to get them.
+func withoutSecrets(ctx context.Context, t *target, src *evergrant.Source) []string {
+	refs := []string{t.secret, t.key, t.keyPassword, t.cert}
+	if s, err := src.Status(ctx); err == nil {
+		refs = append(refs, s.SecretRef, s.KeyRef)
+	}
+	return slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		return slices.ContainsFunc(refs, func(ref string) bool {
+			name, fromEnv := strings.CutPrefix(ref, "env:")
+			return fromEnv && strings.HasPrefix(kv, name+"=")
+		})
+	})
 }

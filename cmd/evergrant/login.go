@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -22,6 +21,7 @@ import (
 	"github.com/evergrant/evergrant/jose"
 	"github.com/evergrant/evergrant/login"
 	"github.com/evergrant/evergrant/oauth"
+	"github.com/evergrant/evergrant/provider"
 )
 
 // loginFlow is one run of login.
@@ -30,10 +30,10 @@ type loginFlow struct {
 	keeping
 	device, noBrowser, online, dpop, push, register bool
 
-	scopes, resources, authParams                             []string
-	port, host, path, redirect, mode, prompt, hint, clientDoc string
-	requestKey, revokeURL, introspectURL, userinfoURL         string
-	ask                                                       asking
+	scopes, resources, authParams                              []string
+	port, host, path, redirect, mode, prompt, hint, clientDoc  string
+	requestKey, details, revokeURL, introspectURL, userinfoURL string
+	ask                                                        asking
 }
 
 func loginCommand(u *ui) *cobra.Command {
@@ -81,6 +81,7 @@ remembered, so the other commands need no flags.
 	f.BoolVar(&l.register, "register", true, "without --client-id, register a client where the server lets one (RFC 7591)")
 	f.StringVar(&l.clientDoc, "client-document", "", "`URL` of a client id metadata document, for servers that take one")
 	f.StringArrayVar(&l.resources, "resource", nil, "`URL` of a service the token is meant for (RFC 8707); repeatable")
+	f.StringVar(&l.details, "details", "", "rich authorization request (RFC 9396): a `JSON` array, or @FILE")
 	f.StringArrayVar(&l.authParams, "auth-param", nil, "`name=value` to add to the authorization request; repeatable")
 	f.StringVar(&l.port, "redirect-port", "", "`port` of the callback on this machine, or a range such as 8400-8410 (default: any)")
 	f.StringVar(&l.host, "redirect-host", "", "`host` of the callback: 127.0.0.1, ::1 or localhost")
@@ -93,7 +94,7 @@ remembered, so the other commands need no flags.
 	f.StringVar(&l.introspectURL, "introspect-url", "", "`URL` for introspection, likewise")
 	f.StringVar(&l.userinfoURL, "userinfo-url", "", "`URL` for userinfo, likewise")
 	l.ask.flags(cmd)
-	cmd.MarkFlagsMutuallyExclusive("device", "no-browser", "grant")
+	exclusive(cmd, "device", "no-browser", "grant")
 	cmd.ValidArgsFunction = completeProvider
 	cmd.RegisterFlagCompletionFunc("response-mode", cobra.FixedCompletions([]string{"query", "form_post", "fragment", "query.jwt", "form_post.jwt", "jwt"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -127,6 +128,9 @@ func (l *loginFlow) run(ctx context.Context, at string, timed bool) error {
 	if timed {
 		c.Timeout = l.timeout
 	}
+	if c.Provider, err = l.entry(at, cfg); err != nil {
+		return err
+	}
 	if err := l.fill(ctx, &c, cfg); err != nil {
 		return err
 	}
@@ -135,6 +139,9 @@ func (l *loginFlow) run(ctx context.Context, at string, timed bool) error {
 		return loginFailure(err)
 	}
 	c = found.Config
+	if p := c.Provider; p != nil && len(c.Vars) == 0 {
+		c.Vars = p.VarsIn(c.Server.Token) // the catalog's other endpoints are at the same place
+	}
 	if c.ClientID == "" {
 		return usageError{errors.New("the client id of an app registration is needed here"), "register an app at the provider and give its --client-id"}
 	}
@@ -165,19 +172,55 @@ func (l *loginFlow) again(ctx context.Context, at string, cfg *evergrant.Config)
 	if err != nil {
 		return at, err
 	}
-	if was := cmp.Or(s.Provider, s.Issuer); at == "" {
-		at = was
-	} else if at != was {
+	if at != "" && at != s.Provider && at != s.Issuer {
 		return at, nil // somewhere else: nothing of before counts
 	}
-	if at == "" {
+	if at = l.sameServer(s, cfg); at == "" {
 		return "", usageError{fmt.Errorf("where %s came from is not remembered", l.target0()), "name the provider or issuer: evergrant login TARGET"}
+	}
+	if s.GrantType != "" && l.ask.grant == "" {
+		return "", usageError{fmt.Errorf("%s needs no login: it asks for each token anew (%s)", l.target0(), s.GrantType), "`evergrant refresh " + l.target0() + "` asks now; to set it up again, give --grant and what goes with it"}
+	}
+	if l.scope == "" && l.ask.grant == "" {
+		l.scope = scopeOf(ctx, src)
 	}
 	cfg.ClientID = cmp.Or(cfg.ClientID, s.ClientID)
 	if cfg.SecretRef == "" && cfg.KeyRef == "" {
 		cfg.SecretRef, cfg.KeyRef = s.SecretRef, s.KeyRef
 	}
 	return at, nil
+}
+
+// scopeOf is what was granted before, as the provider said it; "" if it did not.
+func scopeOf(ctx context.Context, src *evergrant.Source) string {
+	document, err := src.Document(ctx)
+	if err != nil {
+		return ""
+	}
+	var has struct {
+		Scope string `json:"scope"`
+	}
+	if json.Unmarshal([]byte(document.Reveal()), &has) != nil {
+		return "" // Scope may be a list, or of any form
+	}
+	return has.Scope
+}
+
+// sameServer is where a grant came from: a provider with the variables that its
+// token endpoint tells, else the issuer, in the provider's dialect.
+func (l *loginFlow) sameServer(s evergrant.Status, cfg *evergrant.Config) string {
+	if p, err := cfg.Catalog.Get(s.Provider); err == nil && s.Provider != "" {
+		if vars := p.VarsIn(s.TokenURL); vars != nil || s.Issuer == "" {
+			if len(cfg.Vars) == 0 {
+				cfg.Vars = vars
+			}
+			return s.Provider
+		}
+	}
+	if l.provider == "" && s.Issuer != "" {
+		l.provider = s.Provider
+	}
+	return cmp.Or(s.Issuer, s.Provider)
 }
 
 func (l *loginFlow) target0() string { return l.keeping.target() }
@@ -198,6 +241,23 @@ func (l *loginFlow) place(ctx context.Context, at string) error {
 	return nil
 }
 
+// entry is the catalog's entry for the login: the one that was named with
+// --provider, else the one that TARGET names; nil for a URL.
+func (l *loginFlow) entry(at string, cfg evergrant.Config) (*provider.Provider, error) {
+	name := l.provider
+	if name == "" && !strings.Contains(at, "://") {
+		name = at
+	}
+	if name == "" {
+		return nil, nil
+	}
+	p, err := cfg.Catalog.Get(name)
+	if err != nil {
+		return nil, usageError{err, "`evergrant providers` lists them; the URL of an issuer or API works too"}
+	}
+	return p, nil
+}
+
 // fill adds what needs parsing or a secret.
 func (l *loginFlow) fill(ctx context.Context, c *login.Config, cfg evergrant.Config) (err error) {
 	for _, p := range l.authParams {
@@ -210,13 +270,12 @@ func (l *loginFlow) fill(ctx context.Context, c *login.Config, cfg evergrant.Con
 	for _, p := range cfg.Params {
 		c.TokenParams.Add(p[0], p[1])
 	}
+	c.Header, c.Catalog = cfg.Header, cfg.Catalog
 	if c.Redirect.Port, c.Redirect.LastPort, err = ports(l.port); err != nil {
 		return err
 	}
-	if cfg.Catalog != nil && l.provider != "" {
-		if c.Provider, err = cfg.Catalog.Get(l.provider); err != nil {
-			return usageError{err, "see `evergrant providers`"}
-		}
+	if c.Details, err = fromFile("--details", l.details); err != nil {
+		return err
 	}
 	if l.dpop {
 		if c.DPoPKey, err = jose.Generate("ES256"); err != nil {
@@ -230,6 +289,19 @@ func (l *loginFlow) fill(ctx context.Context, c *login.Config, cfg evergrant.Con
 		c.RequestKey, err = parseKey(ctx, l.requestKey, l.keyPassword, l.keyAlg)
 	}
 	return err
+}
+
+// fromFile reads the value of a flag from a file if it starts with @.
+func fromFile(flag, value string) (string, error) {
+	path, ok := strings.CutPrefix(value, "@")
+	if !ok {
+		return value, nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", usageError{fmt.Errorf("reading %s: %w", flag, err), "give a file that is there, or the value itself"}
+	}
+	return strings.TrimSpace(string(b)), nil
 }
 
 // ports reads 8400 or 8400-8410.
@@ -304,6 +376,9 @@ func (l *loginFlow) authenticate(ctx context.Context, c *login.Config, cfg *ever
 		}
 		c.Auth = jose.PrivateKeyJWT(c.ClientID, key, audience)
 	case "client_secret_jwt":
+		if len(secret.Reveal()) < 32 { // RFC 7518 §3.2: before a person is bothered
+			return usageError{errors.New("client_secret_jwt needs a client secret of at least 32 bytes"), "give another with --client-secret, or use post or basic"}
+		}
 		c.Auth = jose.ClientSecretJWT(c.ClientID, secret, audience)
 	case "tls_client_auth", "self_signed_tls_client_auth", "none":
 		c.Auth = oauth.None(c.ClientID)
@@ -360,36 +435,14 @@ func (l *loginFlow) withPerson(ctx context.Context, c login.Config) (*login.Gran
 	case l.device:
 		return login.Device(ctx, c)
 	case l.noBrowser:
-		c.Paste = l.paste
+		c.Paste = login.PasteFrom(os.Stdin)
 		return login.Paste(ctx, c)
 	}
 	c.Open = login.Open
 	if term.IsTerminal(int(os.Stdin.Fd())) {
-		c.Paste = l.paste
+		c.Paste = login.PasteFrom(os.Stdin)
 	}
 	return login.Browser(ctx, c)
-}
-
-// paste reads one line from standard input.
-func (l *loginFlow) paste(ctx context.Context) (string, error) {
-	type line struct {
-		text string
-		err  error
-	}
-	read := make(chan line, 1)
-	go func() { // reading from a terminal cannot be stopped: it ends with the process
-		text, err := bufio.NewReader(os.Stdin).ReadString('\n')
-		read <- line{strings.TrimSpace(text), err}
-	}()
-	select {
-	case r := <-read:
-		if r.text != "" {
-			return r.text, nil
-		}
-		return "", cmp.Or(r.err, errors.New("nothing was pasted"))
-	case <-ctx.Done():
-		return "", context.Cause(ctx)
-	}
 }
 
 // show tells the person what to do.
@@ -498,7 +551,7 @@ type loggedIn struct {
 func (l *loginFlow) finish(ctx context.Context, g *login.Grant, cfg evergrant.Config, found *login.Found) error {
 	document := []byte(g.Document.Reveal())
 	cfg.Provider, cfg.TokenURL, cfg.ClientID, cfg.AuthMethod, cfg.Issuer = g.Provider, g.TokenURL, g.ClientID, g.AuthMethod, g.Issuer
-	for _, r := range l.resources {
+	for _, r := range found.Config.Resource {
 		cfg.Params = append(cfg.Params, [2]string{"resource", r}) // a refresh asks for the same (RFC 8707 §2.2)
 	}
 	if m := found.Server; m != nil {
@@ -625,6 +678,9 @@ func withMember(document []byte, name, value string) ([]byte, error) {
 	return slices.Concat([]byte(strings.TrimRight(text, " \t\r\n")), []byte(comma), b[1:], []byte("\n")), nil
 }
 
+// secretEnd is the end of the name of a file with a client's secret.
+const secretEnd = ".client_secret"
+
 // secretBeside writes a client's secret beside a token file, for this user
 // alone.
 func secretBeside(file string, secret evergrant.Secret) (string, error) {
@@ -632,7 +688,7 @@ func secretBeside(file string, secret evergrant.Secret) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path += ".client_secret"
+	path += secretEnd
 	if err := os.WriteFile(path, []byte(secret.Reveal()+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("keeping the client's secret: %w", err)
 	}

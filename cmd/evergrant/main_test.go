@@ -7,9 +7,9 @@ import (
 )
 
 // TestMain lets this test binary be the program: every test below runs the
-// real main in processes of its own.
+// real main in processes of its own; browser_test.go has the other programs.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"evergrant": main})
+	testscript.Main(m, map[string]func(){"evergrant": main, "browse": browse, "paste": paste, "genkey": genkey})
 }
 
 // TestScripts runs testdata/script, one behaviour a file. script_test.go has

@@ -80,6 +80,8 @@ func keyHint(store *keyring.Store, err error) error {
 	withFile := "`evergrant store init --key-file PATH` makes a store with a key file, which " + keyring.EnvKeyFile + " can name too"
 	more := *e
 	switch {
+	case e.Err != nil && errors.As(e.Err, new(usageError)):
+		more.Do = hintOf(e.Err) // of the passphrase, which was not to be had
 	case d.Source == keyring.OSKeyring && d.KeyID == "":
 		more.Do = "unlock the keyring; on a machine without one, " + withFile
 	case d.Source == keyring.OSKeyring:
@@ -127,9 +129,24 @@ func openNamed(ctx context.Context, u *ui, name string, cfg evergrant.Config) (*
 func openIn(store *keyring.Store, name string, cfg evergrant.Config) (*evergrant.Source, error) {
 	src, err := evergrant.Open(store, name, cfg)
 	if errors.Is(err, evergrant.ErrNotFound) {
-		return nil, usageError{fmt.Errorf("there is no token file and no kept grant called %s", name), "`evergrant list` shows the names; a path with a slash is always a file"}
+		return nil, noSuchName(name)
 	}
 	return src, err
+}
+
+func noSuchName(name string) error {
+	return usageError{fmt.Errorf("there is no token file and no kept grant called %s", name), "`evergrant list` shows the names; a path with a slash is always a file"}
+}
+
+// checkName refuses a name under which a grant could not be found again.
+func checkName(what, name string) error {
+	switch {
+	case !isName(name):
+		return usageError{fmt.Errorf("%s %s would be taken for a file", what, name), "choose a name without slashes that is no file here"}
+	case name == "", strings.HasPrefix(name, "-"), printable(name) != name, strings.TrimSpace(name) != name, len(name) > 200:
+		return usageError{fmt.Errorf("%s %q is no name", what, name), "choose a short word such as work-sf"}
+	}
+	return nil
 }
 
 // A keeping says where a grant is to be kept: in a file, or under a name.
@@ -151,7 +168,28 @@ func (k *keeping) store(u *ui) (*keyring.Store, error) {
 func (k *keeping) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&k.file, "file", "", "keep the grant in this token `file`")
 	cmd.Flags().StringVar(&k.name, "name", "", "keep the grant in the store under this `name`")
-	cmd.MarkFlagsMutuallyExclusive("file", "name")
+	exclusive(cmd, "file", "name")
+}
+
+// exclusive refuses flags that contradict each other, as the usage error that it
+// is.
+func exclusive(cmd *cobra.Command, names ...string) {
+	before := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		var given []string
+		for _, n := range names {
+			if cmd.Flags().Changed(n) {
+				given = append(given, "--"+n)
+			}
+		}
+		if len(given) > 1 {
+			return usageError{errors.New(strings.Join(given, " and ") + " exclude each other"), "give one of them"}
+		}
+		if before == nil {
+			return nil
+		}
+		return before(cmd, args)
+	}
 }
 
 // target is how the next command names the grant.
@@ -166,8 +204,8 @@ func (k *keeping) target() string {
 // there.
 func (k *keeping) check(ctx context.Context, u *ui) error {
 	if k.name != "" {
-		if !isName(k.name) {
-			return usageError{fmt.Errorf("--name %s would be taken for a file", k.name), "choose a name without slashes that is no file here"}
+		if err := checkName("--name", k.name); err != nil {
+			return err
 		}
 		store, err := k.store(u)
 		if err != nil {

@@ -14,14 +14,15 @@ func refreshCommand(u *ui) *cobra.Command {
 	t := &target{u: u}
 	var show, replay, dry bool
 	cmd := &cobra.Command{
-		Use:   "refresh FILE",
-		Short: "Refresh a token file now and write it back as it was",
-		Long: `Refresh the access token in a JSON token file and keep the refresh token, or take
-the new one if the provider rotates it. Only the members that the answer brings
-change; order, indentation, line ends, mode and links stay.
+		Use:   "refresh TARGET",
+		Short: "Refresh a grant now, and write a token file back as it was",
+		Long: `Refresh the access token of a grant and keep the refresh token, or take the new
+one if the provider rotates it. TARGET is the path of a JSON token file or the
+name of a kept grant. Of a file only the members that the answer brings change;
+order, indentation, line ends, mode and links stay.
 
-Processes that refresh the same file at the same time make one request together.
-What identifies the grant is remembered beside the file in .NAME.evergrant,
+Processes that refresh the same grant at the same time make one request together.
+What identifies the grant is remembered, for a file beside it in .NAME.evergrant,
 without secrets, so the next run needs no flags.
 
 ` + exitCodes,

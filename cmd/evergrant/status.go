@@ -19,40 +19,78 @@ func statusCommand(u *ui) *cobra.Command {
 	t := &target{u: u}
 	var check bool
 	cmd := &cobra.Command{
-		Use:   "status [FILE…]",
-		Short: "Show the condition of token files",
+		Use:   "status [TARGET…]",
+		Short: "Show the condition of grants",
 		Long: `Show provider, state, expiry, the refresh token's age and what will end it, and
-the last result, without asking the provider. Without arguments all token files
-in this folder that evergrant has refreshed are shown.
+the last result, without asking the provider. TARGET is the path of a token file
+or the name of a kept grant. Without arguments all token files in this folder that
+evergrant has refreshed are shown, and all kept grants.
 
 States: fresh; due (good, and should be renewed); expired; unknown (good until an
 API rejects it: nobody says how long); in-doubt (a reply was lost); blocked;
 needs-login; unreadable.
 
-With --check the exit code is that of the worst file, for monitoring: 3 needs a
+With --check the exit code is that of the worst grant, for monitoring: 3 needs a
 login, 4 expired or in doubt, 5 blocked or misconfigured, 6 could not be stored.
 
 ` + exitCodes,
 		Example: "  evergrant status *.json\n  evergrant status --check /etc/app/token.json || alert",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				if args = knownHere(); len(args) == 0 {
-					return usageError{errors.New("no token file was named, and none in this folder was refreshed by evergrant"), "name one: evergrant status FILE"}
+			if len(args) > 0 {
+				rows, err := statusRows(cmd.Context(), t, args)
+				if err != nil {
+					return err
 				}
+				return showStatus(u, rows, check)
 			}
-			rows, err := statusRows(cmd.Context(), t, args)
+			rows, err := allRows(cmd.Context(), t)
 			if err != nil {
 				return err
 			}
-			if err := printStatus(u, rows); err != nil {
-				return err
+			if len(rows) == 0 {
+				return usageError{errors.New("no grant was named; none in this folder was refreshed by evergrant, and none is kept by name"), "name one: evergrant status TARGET"}
 			}
-			return statusError(u, rows, check)
+			return showStatus(u, rows, check)
 		},
 	}
 	t.identify(cmd)
 	cmd.Flags().BoolVar(&check, "check", false, "set the exit code by the worst state")
 	return cmd
+}
+
+// allRows are the token files of this folder and the kept grants. A store that
+// cannot be opened hides no file.
+func allRows(ctx context.Context, t *target) ([]statusRow, error) {
+	rows, err := statusRows(ctx, t, knownHere())
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := t.config()
+	if err != nil {
+		return nil, err
+	}
+	store, err := openStore(t.u)
+	var kept []statusRow
+	if err == nil {
+		kept, err = keptRows(ctx, store, cfg)
+	}
+	if err != nil {
+		kept = []statusRow{{Grant: "(kept grants)", Named: true, Failed: err}}
+	}
+	return append(rows, kept...), nil
+}
+
+// showStatus prints the table, where named grants are kept, and what is wrong.
+func showStatus(u *ui, rows []statusRow, check bool) error {
+	if err := printStatus(u, rows); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(rows, func(r statusRow) bool { return r.Named && r.Failed == nil }) {
+		if store, err := openStore(u); err == nil {
+			u.say("the kept grants are %s", sealedWords(store))
+		}
+	}
+	return statusError(u, rows, check)
 }
 
 // knownHere finds the token files of this folder by their side files.
@@ -64,9 +102,10 @@ func knownHere() []string {
 	return sides
 }
 
-// statusRow is one file; Failed is why it could not be read.
+// statusRow is one grant; Failed is why it could not be read.
 type statusRow struct {
-	File   string
+	Grant  string // path of a token file, or with Named the name of a kept grant
+	Named  bool
 	Status evergrant.Status
 	Hurdle *evergrant.Error // why a refresh would not be made, or its answer not be stored; nil if all is well
 	Failed error
@@ -78,7 +117,7 @@ func statusRows(ctx context.Context, t *target, paths []string) ([]statusRow, er
 	}
 	var rows []statusRow
 	for _, path := range paths {
-		row := statusRow{File: path}
+		row := statusRow{Grant: path, Named: isName(path)}
 		var src *evergrant.Source
 		if src, row.Failed = t.open(ctx, path, nil); row.Failed == nil {
 			row.Status, row.Hurdle, row.Failed = statusOf(ctx, src)
@@ -107,14 +146,14 @@ func printStatus(u *ui, rows []statusRow) error {
 		return errors.Join(u.value(list), u.flush())
 	}
 	w := tabwriter.NewWriter(u.out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "FILE\tSTATE\tPROVIDER\tACCESS TOKEN\tREFRESH TOKEN\tLAST TRY")
+	fmt.Fprintln(w, "GRANT\tSTATE\tPROVIDER\tACCESS TOKEN\tREFRESH TOKEN\tLAST TRY")
 	for _, r := range rows {
 		if r.Failed != nil {
-			fmt.Fprintf(w, "%s\t%s\t-\t-\t-\t-\n", printable(r.File), stateUnreadable)
+			fmt.Fprintf(w, "%s\t%s\t-\t-\t-\t-\n", printable(r.Grant), stateUnreadable)
 			continue
 		}
 		s := r.Status
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", printable(r.File), s.State, orDash(s.Provider), accessWords(s), refreshWords(s), lastWords(s))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", printable(r.Grant), s.State, orDash(s.Provider), accessWords(s), refreshWords(s), lastWords(s))
 	}
 	w.Flush()
 	return u.flush() // the table stands before the messages, and also when the exit code is not 0
@@ -130,7 +169,7 @@ func statusError(u *ui, rows []statusRow, check bool) error {
 	for _, r := range rows {
 		says, do, code := trouble(r)
 		if says != "" && !u.json {
-			u.warn(r.File+": "+says, do)
+			u.warn(r.Grant+": "+says, do)
 		}
 		if check || r.Failed != nil {
 			worst = graver(worst, code)
@@ -152,11 +191,11 @@ func trouble(r statusRow) (says, do string, code int) {
 	case r.Hurdle != nil:
 		return r.Hurdle.Error(), r.Hurdle.Do, graver(stateExit(s.State), exitCode(r.Hurdle))
 	case s.State == evergrant.StateInDoubt:
-		return "a request was sent at " + local(s.DoubtSince) + " and its reply was lost", "run `evergrant refresh " + r.File + "`; it tells what is left to do", exitTemporary
+		return "a request was sent at " + local(s.DoubtSince) + " and its reply was lost", "run `evergrant refresh " + r.Grant + "`; it tells what is left to do", exitTemporary
 	case s.State == evergrant.StateExpired:
-		return "the access token has ended", "run `evergrant refresh " + r.File + "`", exitTemporary
+		return "the access token has ended", "run `evergrant refresh " + r.Grant + "`", exitTemporary
 	case s.Last != "" && s.Last != evergrant.Fresh:
-		return "the last try failed: " + s.LastSays, "run `evergrant refresh " + r.File + "` to try again", stateExit(s.State)
+		return "the last try failed: " + s.LastSays, "run `evergrant refresh " + r.Grant + "` to try again", stateExit(s.State)
 	}
 	return "", "", exitOK
 }
@@ -196,7 +235,11 @@ func accessWords(s evergrant.Status) string {
 }
 
 func refreshWords(s evergrant.Status) string {
-	if !s.HasRefreshToken {
+	switch {
+	case s.HasRefreshToken:
+	case s.GrantType != "":
+		return "none needed"
+	default:
 		return "none"
 	}
 	words := "kept"
@@ -236,10 +279,12 @@ func orDash(s string) string {
 
 // statusJSON is a status row as JSON. Times that are not known are left out.
 type statusJSON struct {
-	File             string          `json:"file"`
+	File             string          `json:"file,omitempty"`
+	Name             string          `json:"name,omitempty"` // of a kept grant, which has no file
 	State            evergrant.State `json:"state"`
 	Provider         string          `json:"provider,omitempty"`
 	Account          string          `json:"account,omitempty"`
+	Issuer           string          `json:"issuer,omitempty"`
 	TokenURL         string          `json:"token_url,omitempty"`
 	ClientID         string          `json:"client_id,omitempty"`
 	Layout           string          `json:"layout,omitempty"`
@@ -249,6 +294,7 @@ type statusJSON struct {
 	ExpiryFrom       string          `json:"expiry_from,omitempty"`
 	RefreshAt        time.Time       `json:"refresh_at,omitzero"`
 	HasRefreshToken  bool            `json:"has_refresh_token"`
+	GrantType        string          `json:"grant_type,omitempty"` // how it is renewed without a refresh token
 	Rotates          string          `json:"rotates,omitempty"`
 	RefreshTokenFrom time.Time       `json:"refresh_token_since,omitzero"`
 	IdleEnd          time.Time       `json:"refresh_token_idle_end,omitzero"`
@@ -262,13 +308,17 @@ type statusJSON struct {
 }
 
 func newStatusJSON(r statusRow) statusJSON {
+	file, name := r.Grant, ""
+	if r.Named {
+		file, name = "", r.Grant
+	}
 	if r.Failed != nil {
 		f := failure(r.Failed)
-		return statusJSON{File: r.File, State: stateUnreadable, Problem: &f}
+		return statusJSON{File: file, Name: name, State: stateUnreadable, Problem: &f}
 	}
 	s := r.Status
 	j := statusJSON{
-		File: r.File, State: s.State, Provider: s.Provider, Account: s.Account, TokenURL: s.TokenURL, ClientID: s.ClientID, Layout: s.Layout,
+		File: file, Name: name, State: s.State, Provider: s.Provider, Account: s.Account, Issuer: s.Issuer, GrantType: s.GrantType, TokenURL: s.TokenURL, ClientID: s.ClientID, Layout: s.Layout,
 		Generation: s.Generation, IssuedAt: s.IssuedAt, ExpiresAt: s.ExpiresAt, ExpiryFrom: s.ExpiryFrom, RefreshAt: s.RefreshAt,
 		HasRefreshToken: s.HasRefreshToken, Rotates: s.Rotates, RefreshTokenFrom: s.RefreshTokenFrom, IdleEnd: s.IdleEnd, AbsoluteEnd: s.AbsoluteEnd,
 		DoubtSince: s.DoubtSince, Last: string(s.Last), LastAt: s.LastAt, LastSays: s.LastSays, RetryAt: s.RetryAt,

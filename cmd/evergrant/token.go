@@ -19,9 +19,10 @@ func tokenCommand(u *ui) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token TARGET",
 		Short: "Print a valid access token, refreshing only if needed",
-		Long: `Print a valid access token from a JSON token file, alone on stdout. The token is
-refreshed only if it has ended or is about to; where refreshing fails and the
-token at hand has not ended, that one is printed with a warning on stderr.
+		Long: `Print a valid access token of a grant, alone on stdout. TARGET is the path of a
+JSON token file or the name of a kept grant. The token is refreshed only if it has
+ended or is about to; where refreshing fails and the token at hand has not ended,
+that one is printed with a warning on stderr.
 
 With --min-ttl the token is valid for at least that long; a minimum that cannot
 be met is exit 4 with nothing on stdout.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,14 +33,16 @@ func watchCommand(u *ui) *cobra.Command {
 	t := &target{u: u}
 	var hook string
 	cmd := &cobra.Command{
-		Use:   "watch FILE…",
-		Short: "Keep token files fresh ahead of time until stopped",
-		Long: `Keep the access tokens in token files fresh: each is refreshed ahead of its end,
-after a machine was suspended within seconds of its waking. Ends on SIGINT or
-SIGTERM; a refresh that is under way is finished and its answer stored.
+		Use:   "watch [TARGET…]",
+		Short: "Keep grants fresh ahead of time until stopped",
+		Long: `Keep the access tokens of grants fresh: each is refreshed ahead of its end, after
+a machine was suspended within seconds of its waking. TARGET is the path of a token
+file or the name of a kept grant; without one, all grants that are kept by name
+now are watched. Ends on SIGINT or SIGTERM; a refresh that is under way is finished
+and its answer stored.
 
 A failure does not end watch: it is reported once and tried again with growing
-waits, at once when the file changes. A grant that needs a login is taken up
+waits, at once when the grant changes. A grant that needs a login is taken up
 again when somebody has logged in. What would fail from the start, such as a
 client id that is not known, ends it at once.
 
@@ -47,22 +50,26 @@ Each renewal is a line on stdout, with --json an object.
 
 ` + exitCodes,
 		Example: "  evergrant watch /etc/app/*.json --on-change 'systemctl reload app'",
-		Args:    takes(1, maxFiles, "evergrant watch FILE…"),
+		Args:    takes(0, maxFiles, "evergrant watch TARGET…"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return watchAll(cmd.Context(), t, hook, args)
 		},
 	}
 	t.identify(cmd)
-	cmd.Flags().StringVar(&hook, "on-change", "", "shell `command` to run when a file has a new token; EVERGRANT_FILE names the file")
+	cmd.Flags().StringVar(&hook, "on-change", "", "shell `command` to run when a grant has a new token; EVERGRANT_FILE is its TARGET")
 	return cmd
 }
 
 const maxFiles = 1 << 20
 
-func watchAll(ctx context.Context, t *target, hook string, paths []string) error {
+func watchAll(ctx context.Context, t *target, hook string, targets []string) error {
+	open, targets, err := opener(ctx, t, targets)
+	if err != nil {
+		return err
+	}
 	var watchers []*watcher
-	for _, path := range paths {
-		src, err := t.open(ctx, path, nil)
+	for _, name := range targets {
+		src, err := open(name)
 		if err != nil {
 			return err
 		}
@@ -74,48 +81,98 @@ func watchAll(ctx context.Context, t *target, hook string, paths []string) error
 		if p := plan.Problem; p != nil && (errors.Is(p, evergrant.ErrUsage) || errors.Is(p, evergrant.ErrFile)) {
 			return p
 		}
-		watchers = append(watchers, &watcher{t: t, src: src, path: path, hook: hook})
+		watchers = append(watchers, &watcher{t: t, src: src, path: name, named: isName(name), hook: hook})
 	}
 	var wg sync.WaitGroup
 	for _, w := range watchers {
 		wg.Go(func() { w.run(ctx) })
 	}
-	t.u.say("keeping %s fresh; stop with Ctrl-C", counted(len(paths), "token file"))
+	t.u.say("keeping %s fresh; stop with Ctrl-C", counted(len(targets), "grant"))
 	wg.Wait()
 	return nil
 }
 
-// watcher keeps one file fresh.
+// opener opens what watch keeps fresh: the targets, or else all kept grants.
+// Those are opened from one store, so that its passphrase is asked for once.
+func opener(ctx context.Context, t *target, targets []string) (func(string) (*evergrant.Source, error), []string, error) {
+	if len(targets) > 0 && !slices.ContainsFunc(targets, isName) {
+		return func(path string) (*evergrant.Source, error) { return t.open(ctx, path, nil) }, targets, nil
+	}
+	cfg, err := t.config()
+	if err != nil {
+		return nil, nil, err
+	}
+	store, err := unlocked(ctx, t.u)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(targets) == 0 {
+		records, err := store.List(ctx, "", maxFiles)
+		if err != nil {
+			t.u.fail(err) // the others are watched all the same
+		}
+		for _, r := range records {
+			targets = append(targets, r.ID)
+		}
+		if len(targets) == 0 {
+			return nil, nil, usageError{errors.New("no grant was named, and none is kept by name"), "name one: evergrant watch TARGET…"}
+		}
+	}
+	open := func(name string) (*evergrant.Source, error) {
+		if !isName(name) {
+			return t.open(ctx, name, nil)
+		}
+		src, err := openIn(store, name, cfg)
+		if err == nil {
+			context.AfterFunc(ctx, func() { src.Close() })
+		}
+		return src, err
+	}
+	return open, targets, nil
+}
+
+// watcher keeps one grant fresh.
 type watcher struct {
 	t    *target
 	src  *evergrant.Source
-	path string
+	path string // of a token file, or with named the name of a kept grant
 	hook string
 
+	named bool
+
 	generation uint64
+	without    bool      // there was no token to be had at the last try
 	problem    string    // the last one reported, so that it is reported once
 	failures   int       // in a row
-	notBefore  time.Time // no further try before, unless the file changes
-	seen       fileLook  // the file when the last try was made
+	notBefore  time.Time // no further try before, unless the grant changes
+	seen       glimpse   // the grant when the last try was made
 }
 
-// fileLook tells whether a file was written.
-type fileLook struct {
-	mod  time.Time
-	size int64
+// glimpse tells whether a grant was changed: a file by its time and size, a
+// record by its generation.
+type glimpse struct {
+	mod time.Time
+	n   uint64
 }
 
-func (w *watcher) look() fileLook {
+func (w *watcher) look(ctx context.Context) glimpse {
+	if w.named {
+		s, err := w.src.Status(ctx)
+		if err != nil {
+			return glimpse{}
+		}
+		return glimpse{n: s.Generation}
+	}
 	info, err := os.Stat(w.path)
 	if err != nil {
-		return fileLook{}
+		return glimpse{}
 	}
-	return fileLook{info.ModTime(), info.Size()}
+	return glimpse{info.ModTime(), uint64(info.Size())}
 }
 
 func (w *watcher) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		if now := w.look(); now != w.seen || time.Now().After(w.notBefore) {
+		if now := w.look(ctx); now != w.seen || time.Now().After(w.notBefore) {
 			w.seen = now
 			w.try(ctx)
 		}
@@ -127,12 +184,14 @@ func (w *watcher) try(ctx context.Context) {
 	r, err := w.src.TokenFor(context.WithoutCancel(ctx), 0)
 	switch {
 	case err == nil:
-		w.failures, w.notBefore, w.problem = 0, time.Time{}, ""
+		again := w.without // a token after none is news, whoever got it
+		w.failures, w.notBefore, w.problem, w.without = 0, time.Time{}, "", false
 		if r.Warning != nil { // it was said by an event; the token at hand is served meanwhile
 			w.postpone(r.Warning.RetryAfter, r.Token.Expiry)
 		}
-		w.renewed(ctx, r)
+		w.renewed(ctx, r, again)
 	case ctx.Err() == nil:
+		w.without = true
 		w.report(err)
 		var asked time.Duration
 		if e := new(evergrant.Error); errors.As(err, &e) {
@@ -140,7 +199,7 @@ func (w *watcher) try(ctx context.Context) {
 		}
 		w.postpone(asked, time.Time{})
 	}
-	w.seen = w.look()
+	w.seen = w.look(ctx)
 }
 
 // postpone waits longer after each failure, but not past the end of the token
@@ -174,10 +233,10 @@ func (w *watcher) report(err error) {
 }
 
 // renewed reports a token that was not there before and runs the hook.
-func (w *watcher) renewed(ctx context.Context, r *evergrant.Result) {
+func (w *watcher) renewed(ctx context.Context, r *evergrant.Result, again bool) {
 	before := w.generation
 	w.generation = r.Token.Generation
-	if r.Token.Generation == before || before == 0 && r.Outcome != evergrant.Fresh {
+	if r.Token.Generation == before || before == 0 && r.Outcome != evergrant.Fresh && !again {
 		return
 	}
 	u := w.t.u
@@ -209,7 +268,7 @@ func (w *watcher) runHook(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hookTime)
 	defer cancel()
 	c := exec.CommandContext(ctx, shell[0], shell[1], w.hook)
-	c.Env = append(environWithout(w.t.secret), "EVERGRANT_FILE="+w.path)
+	c.Env = append(withoutSecrets(ctx, w.t, w.src), "EVERGRANT_FILE="+w.path)
 	c.Stdout, c.Stderr = w.t.u.err, w.t.u.err
 	c.WaitDelay = time.Second // a child of the hook may keep its output open
 	if err := c.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
