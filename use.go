@@ -303,7 +303,13 @@ func (s *Source) Userinfo(ctx context.Context) (*oauth.Userinfo, error) {
 	if at == "" {
 		return nil, noEndpoint("userinfo", "--userinfo-url")
 	}
-	u, err := g.userinfo(ctx, at, tok)
+	var c credentials
+	if t.id.CertRef != "" || strings.Contains(t.id.Auth, "tls") { // the token may be bound to the certificate (RFC 8705 §3)
+		if c, err = g.cfg.credentials(ctx, t.id); err != nil {
+			return nil, err
+		}
+	}
+	u, err := userinfo(ctx, g.client(c), at, tok)
 	if err != nil {
 		return nil, askFailure("userinfo request", err)
 	}
@@ -330,25 +336,29 @@ func (h *holding) subject() string {
 	return claims.Subject
 }
 
-func (g *engine) userinfo(ctx context.Context, at string, tok *Token) (*oauth.Userinfo, error) {
+func userinfo(ctx context.Context, client *oauth.Client, at string, tok *Token) (*oauth.Userinfo, error) {
 	req, err := oauth.UserinfoRequest(at, tok.AccessToken)
 	if err != nil {
 		return nil, err
 	}
-	if tok.Bound() {
-		proof, err := tok.proofs.Header("GET", at, tok.AccessToken, time.Now())
+	for again := true; ; again = false {
+		if tok.Bound() {
+			proof, err := tok.proofs.Header("GET", at, tok.AccessToken, time.Now())
+			if err != nil {
+				return nil, err
+			}
+			req.Header.Set("Authorization", "DPoP "+tok.AccessToken.Reveal())
+			req.Header.Set("DPoP", proof)
+		}
+		a, err := client.Send(ctx, req, nil)
 		if err != nil {
 			return nil, err
 		}
-		req.Header.Set("Authorization", "DPoP "+tok.AccessToken.Reveal())
-		req.Header.Set("DPoP", proof)
+		if again && tok.Bound() && tok.proofs.Learn(at, a.Header) && jose.WantsNonce(a.Status, a.Header, a.Body) { // RFC 9449 §9: once
+			continue
+		}
+		return oauth.ParseUserinfo(a, req)
 	}
-	client := g.cfg.HTTP
-	a, err := client.Send(ctx, req, nil)
-	if err != nil {
-		return nil, err
-	}
-	return oauth.ParseUserinfo(a, req)
 }
 
 // identityURL is a document's identity URL, if it leads to a host that is known

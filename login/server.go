@@ -37,6 +37,14 @@ func (c *Config) server() (Server, error) {
 	if p == nil {
 		return s, nil
 	}
+	vars := c.Vars
+	if s.Token != "" { // the catalog's other endpoints are of the same server only if this one is
+		told := p.VarsIn(s.Token)
+		if told == nil {
+			return s, nil
+		}
+		vars = told
+	}
 	for _, e := range []struct {
 		to       *string
 		template string
@@ -44,7 +52,7 @@ func (c *Config) server() (Server, error) {
 		if *e.to != "" {
 			continue
 		}
-		u, err := p.Expand(e.template, c.Vars)
+		u, err := p.Expand(e.template, vars)
 		if err != nil {
 			return s, &Error{Kind: Usage, Says: err.Error(), Do: "give the variable a value", Err: err}
 		}

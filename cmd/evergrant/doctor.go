@@ -2,8 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -41,7 +39,7 @@ is the path of a token file or the name of a kept grant. Sends and writes nothin
 			if err != nil {
 				return err
 			}
-			p := patient{status: s, plan: plan, named: isName(args[0]), bound: boundToKey(cmd.Context(), src)}
+			p := patient{status: s, plan: plan, named: isName(args[0]), bound: s.Bound}
 			if p.kept = "in the file " + s.Grant; p.named {
 				store, err := openStore(u)
 				if err != nil {
@@ -69,19 +67,6 @@ type patient struct {
 	plan         evergrant.Plan
 	named, bound bool
 	kept         string // where, in words
-}
-
-// boundToKey reports whether the grant's tokens are bound to a key that is kept
-// with them (RFC 9449).
-func boundToKey(ctx context.Context, src *evergrant.Source) bool {
-	document, err := src.Document(ctx)
-	if err != nil {
-		return false
-	}
-	var has struct {
-		Key json.RawMessage `json:"dpop_jwk"`
-	}
-	return json.Unmarshal([]byte(document.Reveal()), &has) == nil && len(has.Key) > 0 && has.Key[0] == '{'
 }
 
 // advice is one thing a person should know or change, worst first.

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
 	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -50,7 +52,7 @@ func (t *target) identify(cmd *cobra.Command) {
 	f.DurationVar(&t.session, "session-lifetime", 0, "how long an access token is valid where the provider does not say; remembered")
 	f.DurationVar(&t.timeout, "timeout", time.Minute, "bound of the command, waits and retries included; a request that has left is given its whole time")
 	f.StringVar(&t.caCert, "ca-cert", "", "PEM `file` of certificate authorities to trust instead of the system's")
-	f.StringVar(&t.catalog, "catalog", "", "`file` or folder with providers of your own")
+	f.StringVar(&t.catalog, "catalog", "", "`file` or folder with providers of your own (default: $EVERGRANT_CATALOG, else evergrant/providers in the folder of configurations)")
 	f.BoolVarP(&t.verbose, "verbose", "v", false, "print a transcript of the exchange to stderr, without secrets")
 	cmd.RegisterFlagCompletionFunc("provider", completeProvider)
 	cmd.RegisterFlagCompletionFunc("client-auth", cobra.FixedCompletions(clientAuths, cobra.ShellCompDirectiveNoFileComp))
@@ -121,12 +123,29 @@ func (t *target) config() (evergrant.Config, error) {
 	if cfg.HTTP.RootCAs, err = readCAs(t.caCert); err != nil {
 		return cfg, err
 	}
-	if t.catalog != "" {
-		if cfg.Catalog, err = provider.Load(t.catalog); err != nil {
+	if at := catalogAt(t.catalog); at != "" {
+		if cfg.Catalog, err = provider.Load(at); err != nil {
 			return cfg, usageError{fmt.Errorf("reading the catalog: %w", err), "see provider/SCHEMA.md for the form"}
 		}
 	}
 	return cfg, nil
+}
+
+// catalogAt is where this user's own providers are: as said, else in
+// EVERGRANT_CATALOG, else in the folder of configurations; "" if there are none.
+func catalogAt(said string) string {
+	if at := cmp.Or(said, os.Getenv("EVERGRANT_CATALOG")); at != "" {
+		return at
+	}
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return ""
+	}
+	at := filepath.Join(dir, "evergrant", "providers")
+	if info, err := os.Stat(at); err != nil || !info.IsDir() {
+		return ""
+	}
+	return at
 }
 
 // open opens a token file or a kept grant. It is ended by the first signal: what

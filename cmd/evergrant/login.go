@@ -134,6 +134,10 @@ func (l *loginFlow) run(ctx context.Context, at string, timed bool) error {
 	if err := l.fill(ctx, &c, cfg); err != nil {
 		return err
 	}
+	key, err := l.clientKey(ctx, &c, &cfg) // first: with a certificate other endpoints count (RFC 8705 §5)
+	if err != nil {
+		return err
+	}
 	found, err := login.Discover(ctx, at, c, login.Client{DocumentURL: l.clientDoc, Register: l.register && cfg.ClientID == ""})
 	if err != nil {
 		return loginFailure(err)
@@ -145,7 +149,7 @@ func (l *loginFlow) run(ctx context.Context, at string, timed bool) error {
 	if c.ClientID == "" {
 		return usageError{errors.New("the client id of an app registration is needed here"), "register an app at the provider and give its --client-id"}
 	}
-	if err := l.authenticate(ctx, &c, &cfg, found); err != nil {
+	if err := l.authenticate(ctx, &c, &cfg, found, key); err != nil {
 		return err
 	}
 	g, err := l.withPerson(ctx, c)
@@ -346,7 +350,7 @@ func parseKey(ctx context.Context, ref, passwordRef, alg string) (*jose.Key, err
 
 // authenticate decides how the client authenticates: as asked, by a secret of
 // its registration, by a secret or key, else not at all. Nothing is tried out.
-func (l *loginFlow) authenticate(ctx context.Context, c *login.Config, cfg *evergrant.Config, found *login.Found) (err error) {
+func (l *loginFlow) authenticate(ctx context.Context, c *login.Config, cfg *evergrant.Config, found *login.Found, key *jose.Key) (err error) {
 	if c.Auth != nil || found.Registered != nil {
 		return nil // as it was registered
 	}
@@ -354,12 +358,6 @@ func (l *loginFlow) authenticate(ctx context.Context, c *login.Config, cfg *ever
 	if cfg.SecretRef != "" {
 		if secret, err = resolveSecret(ctx, cfg.SecretRef); err != nil {
 			return usageError{fmt.Errorf("fetching the client secret: %w", err), secretHint}
-		}
-	}
-	var key *jose.Key
-	if cfg.KeyRef != "" {
-		if key, err = l.clientKey(ctx, c, cfg); err != nil {
-			return err
 		}
 	}
 	method := cfg.AuthMethod
@@ -402,8 +400,11 @@ func (l *loginFlow) authenticate(ctx context.Context, c *login.Config, cfg *ever
 }
 
 // clientKey is the client's private key; with a certificate it is shown in
-// mutual TLS too.
+// mutual TLS too. It is nil where none was given.
 func (l *loginFlow) clientKey(ctx context.Context, c *login.Config, cfg *evergrant.Config) (*jose.Key, error) {
+	if cfg.KeyRef == "" {
+		return nil, nil
+	}
 	key, err := parseKey(ctx, cfg.KeyRef, cfg.KeyPasswordRef, cfg.KeyAlg)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,19 +13,43 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/evergrant/evergrant/idptest"
 )
 
-// moments are calls before which a login is killed: strace(1) counts them by
-// thread and on the files of the grant alone, so that which of a kind is hit
-// varies a little from run to run.
-var moments = map[string]int{
-	"openat": 6, "flock": 2, "fallocate": 2, "ftruncate": 1, "write": 3, "fsync": 3, "renameat": 2, "renameat2": 2, "unlinkat": 2, "newfstatat": 6, "close": 4,
+// A moment is when a login is killed: before the n-th of the calls on the files
+// of the grant, as strace(1) counts them; it counts by thread, so that which one
+// is hit varies from run to run. Where seen is set the calls are slow instead,
+// and the login is killed when it reports true.
+type moment struct {
+	call string
+	n    int
+	seen func(b *bed, before string) bool
 }
 
-// straced is evergrant under strace, killed before the n-th of these calls.
-func (b *bed) straced(call string, n int, args ...string) *exec.Cmd {
+func (m moment) String() string {
+	if m.seen != nil {
+		return "slow_" + m.call
+	}
+	return fmt.Sprintf("%s_%d", m.call, m.n)
+}
+
+func moments() (all []moment) {
+	for call, last := range map[string]int{"openat": 5, "flock": 2, "fallocate": 1, "ftruncate": 1, "write": 3, "fsync": 3, "renameat": 2, "renameat2": 1, "unlinkat": 2, "newfstatat": 5, "close": 3} {
+		for n := 1; n <= last; n++ {
+			all = append(all, moment{call: call, n: n})
+		}
+	}
+	return append(all,
+		moment{call: "renameat", seen: func(b *bed, before string) bool { return text(b.path) != before }},                   // in its place, and the journal still open
+		moment{call: "renameat2", seen: func(b *bed, _ string) bool { return strings.Contains(text(b.side()), `"brings"`) }}) // not in its place yet
+}
+
+func (b *bed) side() string { return filepath.Join(b.dir, ".token.json.evergrant") }
+
+// straced is evergrant under strace, killed at this moment.
+func (b *bed) straced(m moment, args ...string) *exec.Cmd {
 	b.t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
@@ -34,12 +59,33 @@ func (b *bed) straced(call string, n int, args ...string) *exec.Cmd {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	side := filepath.Join(b.dir, ".token.json.evergrant")
-	opts := []string{"-f", "-qq", "-o", filepath.Join(b.dir, ".state", "trace"), "-e", "trace=" + call, "-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, n),
-		"-P", b.path, "-P", side, "-P", side + ".lock", "-P", b.dir}
-	c := exec.CommandContext(b.t.Context(), strace, append(append(opts, program), args...)...)
-	c.Env, c.Dir = b.env, b.dir
+	inject := fmt.Sprintf("inject=%s:signal=KILL:when=%d", m.call, m.n)
+	if m.seen != nil {
+		inject = "inject=" + m.call + ":delay_enter=300000"
+	}
+	opts := []string{"-f", "-qq", "-o", filepath.Join(b.dir, ".state", "trace"), "-e", "trace=" + m.call, "-e", inject,
+		"-P", b.path, "-P", b.side(), "-P", b.side() + ".lock", "-P", b.dir}
+	ctx, kill := context.WithCancel(b.t.Context())
+	b.t.Cleanup(kill)
+	c := exec.CommandContext(ctx, strace, append(append(opts, program), args...)...)
+	c.Env, c.Dir = append(b.env, "GOMAXPROCS=1"), b.dir // few threads: most moments come where they are counted
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
+	if m.seen != nil {
+		go func() {
+			for before := text(b.path); ctx.Err() == nil && !m.seen(b, before); {
+				time.Sleep(time.Millisecond)
+			}
+			kill()
+		}()
+	}
 	return c
+}
+
+// text is what a file holds; "" if there is none.
+func text(path string) string {
+	b, _ := os.ReadFile(path)
+	return string(b)
 }
 
 // person runs a login that prints its address, goes there and pastes where that
@@ -109,7 +155,7 @@ func (b *bed) whole(refreshes int) {
 			b.t.Fatalf("refresh %d after the login: %+v", i+1, r)
 		}
 	}
-	if left, _ := filepath.Glob(filepath.Join(b.dir, ".token.json.evergrant.*.tmp")); len(left) > 0 {
+	if left, _ := filepath.Glob(b.side() + ".*.tmp"); len(left) > 0 {
 		b.t.Errorf("left behind: %q", left)
 	}
 }
@@ -127,29 +173,27 @@ func (b *bed) unspent() {
 }
 
 // killedLogins runs f once for each moment.
-func killedLogins(t *testing.T, f func(b *bed, call string, n int) (killed bool)) {
+func killedLogins(t *testing.T, f func(b *bed, m moment) (killed bool)) {
 	if raced {
 		t.Skip("many processes: the same without the race detector")
 	}
 	t.Parallel()
 	kills := 0
-	t.Run("moments", func(t *testing.T) {
-		for call, last := range moments {
-			if testing.Short() {
-				last = 1
-			}
-			for n := 1; n <= last; n++ {
-				t.Run(fmt.Sprintf("%s_%d", call, n), func(t *testing.T) {
-					b := newBedOf(t, idptest.Generic, idptest.Habits{Rotation: true})
-					if f(b, call, n) {
-						kills++
-					}
-					b.unspent()
-				})
-			}
+	for _, m := range moments() {
+		if testing.Short() && m.n > 1 {
+			continue
 		}
-	})
-	if !t.Failed() && kills < len(moments)/2 {
+		t.Run(m.String(), func(t *testing.T) {
+			b := newBedOf(t, idptest.Generic, idptest.Habits{Rotation: true})
+			if f(b, m) {
+				kills++
+			} else if m.seen != nil {
+				t.Error("the login was not killed")
+			}
+			b.unspent()
+		})
+	}
+	if !t.Failed() && kills < 8 {
 		t.Errorf("only %d logins were killed", kills)
 	}
 	t.Logf("%d logins killed", kills)
@@ -158,13 +202,13 @@ func killedLogins(t *testing.T, f func(b *bed, call string, n int) (killed bool)
 // TestKilledLoginMakesNoHalfGrant: a login into a new file that is killed leaves
 // no file or a whole one, and the same login works afterwards.
 func TestKilledLoginMakesNoHalfGrant(t *testing.T) {
-	killedLogins(t, func(b *bed, call string, n int) bool {
+	killedLogins(t, func(b *bed, m moment) bool {
 		if err := os.Remove(b.path); err != nil {
 			b.t.Fatal(err)
 		}
 		args := []string{"login", b.base, "--client-id", clientID, "--client-secret", "env:SECRET", "--grant", "client_credentials", "--file", b.path}
 		b.env = append(b.env, "SECRET=hush")
-		out, err := b.straced(call, n, args...).CombinedOutput()
+		out, err := b.straced(m, args...).CombinedOutput()
 		killed := b.ended(err, string(out))
 		if _, err := os.Stat(b.path); err == nil {
 			if r := b.run("refresh", b.path); r.code != 0 {
@@ -187,10 +231,10 @@ func TestKilledLoginMakesNoHalfGrant(t *testing.T) {
 // is killed leaves the old grant or the new one, whole, and sends nothing of the
 // old one.
 func TestKilledReconnect(t *testing.T) {
-	killedLogins(t, func(b *bed, call string, n int) bool {
+	killedLogins(t, func(b *bed, m moment) bool {
 		b.first()
 		old := b.id
-		killed := b.person(b.straced(call, n, "login", b.base, "--client-id", clientID, "--no-browser", "--file", b.path))
+		killed := b.person(b.straced(m, "login", b.base, "--client-id", clientID, "--no-browser", "--file", b.path))
 		if b.sent() != 1 {
 			b.t.Errorf("the login sent the refresh token of before %d times", b.sent()-1)
 		}
@@ -205,9 +249,9 @@ func TestKilledReconnect(t *testing.T) {
 // TestKilledReconnectOfAnotherClient: as TestKilledReconnect; and the tokens of
 // one client never go out for the other one.
 func TestKilledReconnectOfAnotherClient(t *testing.T) {
-	killedLogins(t, func(b *bed, call string, n int) bool {
+	killedLogins(t, func(b *bed, m moment) bool {
 		b.first()
-		killed := b.person(b.straced(call, n, "login", b.base, "--client-id", "second", "--no-browser", "--file", b.path))
+		killed := b.person(b.straced(m, "login", b.base, "--client-id", "second", "--no-browser", "--file", b.path))
 		b.whole(1)
 		for _, id := range b.Grants() {
 			for _, e := range b.TokenRequests(id) {

@@ -25,7 +25,7 @@ cautious case.`,
 		ValidArgsFunction: completeProvider,
 		RunE: func(_ *cobra.Command, args []string) error {
 			var catalog *provider.Catalog
-			if path != "" {
+			if path = catalogAt(path); path != "" {
 				var err error
 				if catalog, err = provider.Load(path); err != nil {
 					return usageError{fmt.Errorf("reading the catalog: %w", err), "see provider/SCHEMA.md for the form"}
