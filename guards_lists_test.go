@@ -6,7 +6,7 @@ package evergrant_test
 // revealers are the functions that turn a Secret into text, and why they must.
 var revealers = []string{
 	// the caller's API request
-	"Token.Authorize", "engine.userinfo",
+	"Token.Authorize", "userinfo",
 	"tokenSource.Token", // an oauth2.Token is plain by its nature
 
 	// comparing with what was sent and stored, by digest or in memory
@@ -36,7 +36,7 @@ var revealers = []string{
 	"cmd/evergrant.gitHelper.get", "cmd/evergrant.refreshedJSON", "cmd/evergrant.printRefreshed", "cmd/evergrant.execCommand", "cmd/evergrant.exporting.grant",
 	"cmd/evergrant.askOnce", "cmd/evergrant.boundDocument", "cmd/evergrant.loginFlow.clientKey", "cmd/evergrant.loginFlow.authenticate", "cmd/evergrant.loginFlow.finish",
 	"cmd/evergrant.loginFlow.keepSecret", "cmd/evergrant.parseKey", "cmd/evergrant.secretBeside",
-	"cmd/evergrant.withoutTokens", "cmd/evergrant.target.checkIdentity", "cmd/evergrant.boundToKey", // compared with what a server says
+	"cmd/evergrant.withoutTokens", "cmd/evergrant.target.checkIdentity", "cmd/evergrant.scopeOf", // compared with what a server says
 }
 
 // printers may format a revealed secret: the user asked for it.
@@ -52,7 +52,7 @@ var bytePrinters = []string{
 // senders hand a request to the wire, each once for each decision to send.
 var senders = []string{
 	"engine.send",     // the refresh
-	"engine.userinfo", // the account of a token
+	"userinfo", // the account of a token
 	"login.wire.send", // a login
 }
 

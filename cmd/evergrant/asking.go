@@ -114,6 +114,9 @@ func (l *loginFlow) locate(ctx context.Context, at string, cfg *evergrant.Config
 		return nil
 	}
 	c := login.Config{Provider: p, Vars: cfg.Vars, ClientID: cfg.ClientID, HTTP: cfg.HTTP}
+	if _, err := l.clientKey(ctx, &c, cfg); err != nil { // first, as for a person: other endpoints may count
+		return err
+	}
 	found, err := login.Discover(ctx, at, c, login.Client{})
 	if err != nil {
 		return loginFailure(err)
