@@ -52,7 +52,7 @@ var bytePrinters = []string{
 // senders hand a request to the wire, each once for each decision to send.
 var senders = []string{
 	"engine.send",     // the refresh
-	"userinfo", // the account of a token
+	"userinfo",        // the account of a token
 	"login.wire.send", // a login
 }
 

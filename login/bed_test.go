@@ -21,7 +21,6 @@ import (
 
 	"github.com/evergrant/evergrant/idptest"
 	"github.com/evergrant/evergrant/login"
-	"github.com/evergrant/evergrant/provider"
 )
 
 func TestMain(m *testing.M) {
@@ -72,15 +71,6 @@ func (b *bed) server() login.Server {
 // config logs in to the bed with a browser that does what browsers do.
 func (b *bed) config(u *user) login.Config {
 	return login.Config{Server: b.server(), ClientID: "app", Scopes: []string{"read"}, Open: u.open, Show: u.show, Timeout: 10 * time.Second}
-}
-
-// entry is a catalog entry for the bed.
-func (b *bed) entry(p provider.Provider) *provider.Provider {
-	p.Name = "bed"
-	if p.Endpoints.Authorize == "" {
-		p.Endpoints.Authorize, p.Endpoints.Token = b.base+"/authorize", b.base+"/token"
-	}
-	return &p
 }
 
 // user is a person with a browser: it follows redirects and remembers what was

@@ -30,7 +30,7 @@ type loginFlow struct {
 	keeping
 	device, noBrowser, online, dpop, push, register bool
 
-	scopes, resources, authParams                              []string
+	resources, authParams                                      []string
 	port, host, path, redirect, mode, prompt, hint, clientDoc  string
 	requestKey, details, revokeURL, introspectURL, userinfoURL string
 	ask                                                        asking
