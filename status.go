@@ -49,10 +49,11 @@ type Status struct {
 	RetryAt    time.Time
 	SecretRef  string // references to the client's secret and key, as remembered; "" if none
 	KeyRef     string
-	LoginAt    time.Time // when somebody logged in, or the grant was first seen here; zero: not known
-	Bound      bool      // whether the tokens are bound to a key (RFC 9449)
-	Issuer     string    // of the authorization server, as remembered; "" if not known
-	GrantType  string    // how it is renewed without a refresh token, such as client_credentials; "" with one
+	Params     [][2]string // added to each token request, as remembered
+	LoginAt    time.Time   // when somebody logged in, or the grant was first seen here; zero: not known
+	Bound      bool        // whether the tokens are bound to a key (RFC 9449)
+	Issuer     string      // of the authorization server, as remembered; "" if not known
+	GrantType  string      // how it is renewed without a refresh token, such as client_credentials; "" with one
 
 	Problem *Error // why a refresh would not be made now; nil if it would
 }
@@ -77,7 +78,7 @@ func (s *Source) Status(ctx context.Context) (Status, error) {
 		HasRefreshToken: h.file.RefreshToken() != "", RefreshTokenFrom: l.RotatedAt,
 		Last: h.st.Last.Outcome, LastAt: h.st.Last.At, LastSays: h.st.Last.Says, RetryAt: h.st.Last.RetryAt,
 		SecretRef: t.id.SecretRef, KeyRef: t.id.KeyRef, Issuer: t.id.Issuer, GrantType: t.id.Grant.Type,
-		LoginAt: l.LoginAt, Bound: proofKey(h.file) != "",
+		Params: t.id.Params, LoginAt: l.LoginAt, Bound: proofKey(h.file) != "",
 	}
 	if l.Rotates != nil {
 		st.Rotates = map[bool]string{true: "yes", false: "no"}[*l.Rotates]

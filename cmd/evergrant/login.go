@@ -188,6 +188,8 @@ func (l *loginFlow) again(ctx context.Context, at string, cfg *evergrant.Config)
 	if l.scope == "" && l.ask.grant == "" {
 		l.scope = scopeOf(ctx, src)
 	}
+	l.dpop = l.dpop || s.Bound
+	l.asBefore(s.Params, cfg)
 	cfg.ClientID = cmp.Or(cfg.ClientID, s.ClientID)
 	if cfg.SecretRef == "" && cfg.KeyRef == "" {
 		cfg.SecretRef, cfg.KeyRef = s.SecretRef, s.KeyRef
@@ -202,12 +204,30 @@ func scopeOf(ctx context.Context, src *evergrant.Source) string {
 		return ""
 	}
 	var has struct {
-		Scope string `json:"scope"`
+		Scope   string `json:"scope"`
+		IDToken string `json:"id_token"`
 	}
 	if json.Unmarshal([]byte(document.Reveal()), &has) != nil {
 		return "" // Scope may be a list, or of any form
 	}
+	if has.IDToken != "" && !slices.Contains(strings.Fields(has.Scope), "openid") { // a token for a resource need not list it
+		has.Scope = strings.TrimSpace("openid " + has.Scope)
+	}
 	return has.Scope
+}
+
+// asBefore takes over the parameters of each token request, and the resources
+// among them, where the command line says none.
+func (l *loginFlow) asBefore(params [][2]string, cfg *evergrant.Config) {
+	said := len(l.resources) > 0
+	for _, p := range params {
+		switch {
+		case p[0] == "resource" && !said:
+			l.resources = append(l.resources, p[1])
+		case p[0] != "resource" && len(l.params) == 0:
+			cfg.Params = append(cfg.Params, p)
+		}
+	}
 }
 
 // sameServer is where a grant came from: a provider with the variables that its
