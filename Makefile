@@ -49,6 +49,7 @@ lint: ## format, vet, other systems, staticcheck, gosec
 	@unformatted=$$(find . -name node_modules -prune -o -name '*.go' -print0 | xargs -0 gofmt -l); \
 	if [ -n "$$unformatted" ]; then echo "not formatted: $$unformatted" >&2; exit 1; fi
 	go vet ./...
+	cd interop/servers && go vet ./...
 	@for os in darwin windows freebsd; do \
 		echo "go build and vet for $$os"; \
 		CGO_ENABLED=0 GOOS=$$os go build ./...; \

@@ -140,6 +140,13 @@ func TestSalesforceCore(t *testing.T) {
 		sim.wantTokenRequests(t, "device issued", "refresh_token issued", "refresh_token reuse")
 	})
 
+	t.Run("web flow, saved, refreshed by a later process", func(t *testing.T) {
+		sim := newSimulator(t, idptest.Habits{})
+		sim.wantCoreLogin(t, "web")
+		sim.wantCoreRefresh(t)
+		sim.wantTokenRequests(t, "authorization_code issued", "refresh_token issued")
+	})
+
 	t.Run("JWT flow, saved, renewed by a later process", func(t *testing.T) {
 		sim := newSimulator(t, idptest.Habits{})
 		sim.wantCoreLogin(t, "jwt")
@@ -200,6 +207,8 @@ type scenarioInput struct {
 	Calls          int    `json:"calls"`
 	PrivateKey     string `json:"privateKey,omitempty"`
 	PrivateKeyFile string `json:"privateKeyFile,omitempty"`
+	AccessToken    string `json:"accessToken,omitempty"`
+	RefreshToken   string `json:"refreshToken,omitempty"`
 }
 
 func (s *simulator) input(scenario string) scenarioInput {

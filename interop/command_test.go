@@ -8,11 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/evergrant/evergrant/store/keyring"
 )
 
 // workDir holds the built binary. It is removed when all tests are done.
@@ -23,6 +26,9 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
+	if desk := os.Getenv(browserDesk); desk != "" {
+		return handIn(desk, os.Args[len(os.Args)-1])
+	}
 	var err error
 	if workDir, err = os.MkdirTemp("", "evergrant-interop-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -32,23 +38,30 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-var built = sync.OnceValues(func() (string, error) {
-	bin := filepath.Join(workDir, "evergrant")
+var built = sync.OnceValues(func() (string, error) { return build("evergrant", "..", "./cmd/evergrant") })
+
+// build compiles a program of the module in a folder.
+func build(name, dir, pkg string) (string, error) {
+	bin := filepath.Join(workDir, name)
 	if runtime.GOOS == "windows" {
 		bin += ".exe"
 	}
-	cmd := exec.Command("go", "build", "-o", bin, "./cmd/evergrant")
-	cmd.Dir = ".."
+	cmd := exec.Command("go", "build", "-o", bin, pkg)
+	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build ./cmd/evergrant: %w\n%s", err, out)
+		return "", fmt.Errorf("go build %s in %s: %w\n%s", pkg, dir, err, out)
 	}
 	return bin, nil
-})
+}
 
 // A command is the real binary, run with a home folder of its own.
 type command struct {
 	bin  string
 	home string
+	env  []string // beyond that of the test
+
+	stdin  *os.File    // of the next one; nil: none
+	stderr *transcript // of the last one started
 }
 
 func newCommand(t *testing.T) *command {
@@ -57,7 +70,60 @@ func newCommand(t *testing.T) *command {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &command{bin: bin, home: t.TempDir()}
+	home := t.TempDir()
+	if err := keyring.CreateKeyFile(filepath.Join(home, "key")); err != nil {
+		t.Fatal(err)
+	}
+	return &command{bin: bin, home: home, env: []string{
+		"HOME=" + home, "XDG_CONFIG_HOME=", "XDG_STATE_HOME=", "XDG_DATA_HOME=",
+		"EVERGRANT_STORE=" + filepath.Join(home, "store"), "EVERGRANT_KEY_FILE=" + filepath.Join(home, "key"), "BROWSER=none",
+	}}
+}
+
+// A transcript is what a running program wrote until now.
+type transcript struct {
+	mu    sync.Mutex
+	text  bytes.Buffer
+	grown chan struct{} // closed, and replaced, when text grew
+	ended chan struct{} // closed when the program has ended
+}
+
+func (s *transcript) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.grown)
+	s.grown = make(chan struct{})
+	return s.text.Write(b)
+}
+
+func (s *transcript) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// waitFor waits for what a pattern matches, and returns its groups.
+func (s *transcript) waitFor(t *testing.T, pattern *regexp.Regexp) []string {
+	t.Helper()
+	late := time.After(scriptTimeout)
+	for ended := false; ; {
+		s.mu.Lock()
+		found, grown := pattern.FindStringSubmatch(s.text.String()), s.grown
+		s.mu.Unlock()
+		if found != nil {
+			return found
+		}
+		select {
+		case <-grown:
+		case <-s.ended:
+			if ended {
+				t.Fatalf("the program has ended without %s:\n%s", pattern, s)
+			}
+			ended = true // look once more
+		case <-late:
+			t.Fatalf("waiting for %s in:\n%s", pattern, s)
+		}
+	}
 }
 
 // A result is what a caller of the binary sees.
@@ -77,19 +143,30 @@ func (c *command) start(t *testing.T, args ...string) func() result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	cmd := exec.CommandContext(ctx, c.bin, args...)
-	cmd.Env = append(os.Environ(), "HOME="+c.home, "XDG_CONFIG_HOME=", "XDG_STATE_HOME=", "XDG_DATA_HOME=")
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Env = append(os.Environ(), c.env...)
+	var stdout bytes.Buffer
+	stderr := &transcript{grown: make(chan struct{}), ended: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = &stdout, stderr
+	c.stderr = stderr
+	if c.stdin != nil {
+		cmd.Stdin = c.stdin
+	}
 	if err := cmd.Start(); err != nil {
 		cancel()
 		t.Fatal(err)
 	}
+	var end error
+	go func() {
+		end = cmd.Wait()
+		close(stderr.ended)
+	}()
 	return func() result {
 		t.Helper()
 		defer cancel()
+		<-stderr.ended
 		var exit *exec.ExitError
-		if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
-			t.Fatal(err)
+		if end != nil && !errors.As(end, &exit) {
+			t.Fatal(end)
 		}
 		return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 	}

@@ -1,11 +1,15 @@
-// Package interop_test runs Evergrant against counterparts nobody here wrote: node oidc-provider, a certified
-// authorization server, drives the real binary's refresh, and jsforce and @salesforce/core, the vendor's own clients,
-// drive the simulator of package idptest.
+// Package interop_test runs Evergrant against counterparts nobody here wrote:
 //
-// Start with TestOIDCProvider. The scripts under server/ and clients/ are the counterparts' side and say how those
-// programs behave; package-lock.json pins them. `go test` installs them by itself with `npm ci`, once for each version
-// of the lock file. A counterpart that can't be installed is a failure, not a skip: a suite that quietly stops meeting
-// others proves nothing.
+//   - node oidc-provider, a certified authorization server, with one feature at a time switched on, and two servers in Go
+//     made of zitadel/oidc and ory/fosite: the real binary logs in to them, keeps the grant, and ends it;
+//   - jsforce and @salesforce/core, the vendor's own clients, which log in to the simulator of package idptest;
+//   - Chromium, headless, which opens the login and its last page.
+//
+// Start with TestLoginTokenStatusRevoke, then newFlow. The programs under server/, servers/ and clients/ are the
+// counterparts' side and say how those behave; package-lock.json and servers/go.sum pin them. `go test` installs the node
+// packages by itself with `npm ci`, once for each version of the lock file, and compiles the servers, which are a module of
+// their own. A counterpart that can't be installed is a failure, not a skip: a suite that quietly stops meeting others
+// proves nothing. Chromium alone may be missing, loudly.
 //
 // Everything stays on the loopback interface once the packages are installed.
 package interop_test

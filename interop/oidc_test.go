@@ -152,7 +152,11 @@ type oidcServer struct {
 
 func startOIDC(t *testing.T, args ...string) *oidcServer {
 	t.Helper()
-	s := startScript(t, "server/oidc.mjs", args...)
+	return asServer(t, startScript(t, "server/oidc.mjs", args...))
+}
+
+func asServer(t *testing.T, s *script) *oidcServer {
+	t.Helper()
 	return &oidcServer{s, s.wait(t, 1, func(e event) bool { return e.Event == "ready" })[0]}
 }
 
@@ -198,7 +202,7 @@ func (s *oidcServer) login(t *testing.T) tokenAnswer {
 	})
 }
 
-// browse follows redirects up to the client's redirect URI, which it returns with its query.
+// browse follows redirects up to the client's redirect URI, on any port, which it returns with its query.
 func (s *oidcServer) browse(t *testing.T, address string) *url.URL {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -206,7 +210,7 @@ func (s *oidcServer) browse(t *testing.T, address string) *url.URL {
 		t.Fatal(err)
 	}
 	browser := &http.Client{Jar: jar, CheckRedirect: func(next *http.Request, _ []*http.Request) error {
-		if strings.HasPrefix(next.URL.String(), s.ready.RedirectURI) {
+		if next.URL.Path == "/callback" {
 			return http.ErrUseLastResponse
 		}
 		return nil
@@ -288,6 +292,21 @@ func (s *oidcServer) wantSent(t *testing.T, refreshToken string, n int) {
 // wantAccepted uses an access token where it is meant to be used.
 func (s *oidcServer) wantAccepted(t *testing.T, accessToken string) {
 	t.Helper()
+	if status := s.use(t, accessToken); status != http.StatusOK {
+		t.Errorf("userinfo with the access token: %d", status)
+	}
+}
+
+// wantRefused uses an access token whose grant has ended.
+func (s *oidcServer) wantRefused(t *testing.T, accessToken string) {
+	t.Helper()
+	if status := s.use(t, accessToken); status != http.StatusUnauthorized {
+		t.Errorf("userinfo with a revoked access token: %d, want 401", status)
+	}
+}
+
+func (s *oidcServer) use(t *testing.T, accessToken string) (status int) {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.ready.Issuer+"/me", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -298,9 +317,7 @@ func (s *oidcServer) wantAccepted(t *testing.T, accessToken string) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		t.Errorf("userinfo with the access token: %s", res.Status)
-	}
+	return res.StatusCode
 }
 
 // fingerprint names a token in the server's log without telling it.

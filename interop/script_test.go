@@ -57,9 +57,17 @@ type event struct {
 	Status       int    `json:"status"`
 	Error        string `json:"error"`
 	Detail       string `json:"detail"`
+
+	// Of "request".
+	Path       string   `json:"path"`
+	Method     string   `json:"method"`
+	Params     []string `json:"params"`
+	ClientAuth string   `json:"client_auth"`
+	Scheme     string   `json:"scheme"`
+	DPoP       bool     `json:"dpop"`
 }
 
-// A script is a node server that is told what to do on stdin and reports on stdout, a JSON line each.
+// A script is a server, in node or Go, that is told what to do on stdin and reports on stdout, a JSON line each.
 type script struct {
 	stdin io.WriteCloser
 
@@ -69,11 +77,16 @@ type script struct {
 	ended  bool
 }
 
-// startScript starts a server script and waits until it is ready. The script ends with the test.
+// startScript starts a node server script and waits until it is ready. The script ends with the test.
 func startScript(t *testing.T, name string, args ...string) *script {
 	t.Helper()
 	needNode(t)
-	cmd := exec.Command("node", append([]string{name}, args...)...)
+	return startServer(t, exec.Command("node", append([]string{name}, args...)...))
+}
+
+// startServer starts a server that talks as the scripts do.
+func startServer(t *testing.T, cmd *exec.Cmd) *script {
+	t.Helper()
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	stdin, err := cmd.StdinPipe()
@@ -98,7 +111,7 @@ func startScript(t *testing.T, name string, args ...string) *script {
 		stdin.Close() // the script ends when its stdin does
 		<-read
 		if err := cmd.Wait(); err != nil || t.Failed() {
-			t.Logf("node %s: %v\n%s", name, err, stderr.Bytes())
+			t.Logf("%s: %v\n%s", cmd, err, stderr.Bytes())
 		}
 	})
 	s.wait(t, 1, func(e event) bool { return e.Event == "ready" })

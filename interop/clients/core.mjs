@@ -11,12 +11,25 @@
 // - each login and each refresh asks the API whether the org is a Dev Hub, with two slashes at the start of the path.
 
 import './loopback.mjs';
-import { AuthInfo, Connection, DeviceOauthService } from '@salesforce/core';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { AuthInfo, Connection, DeviceOauthService, WebOAuthServer } from '@salesforce/core';
 import { endSession, failure, run } from './scenario.mjs';
 
 const soql = 'SELECT Id FROM Account';
 
 const scenarios = {
+  // The browser is a fetch that follows every redirect, the last of them to the library's own page.
+  async web({ base, clientId }) {
+    await projectWithPort(`${process.env.HOME}/project`);
+    const server = await WebOAuthServer.create({ oauthConfig: { loginUrl: base, clientId } });
+    await server.start();
+    const saved = server.authorizeAndSave();
+    const page = await fetch(server.getAuthorizationUrl());
+    const auth = await saved;
+    return { page: page.status, ...await describe(auth) };
+  },
+
   async device({ base, clientId }) {
     const service = await DeviceOauthService.create({ clientId, loginUrl: base });
     const login = await service.requestDeviceLogin();
@@ -42,6 +55,17 @@ const scenarios = {
     return { failure: err, replaced: conn.accessToken !== old, saved: saved.getFields(true).accessToken === conn.accessToken };
   },
 };
+
+// projectWithPort goes to a project whose callback port is free: the default one may not be.
+async function projectWithPort(dir) {
+  const probe = createServer();
+  await new Promise((resolve) => { probe.listen(0, 'localhost', resolve); });
+  const { port } = probe.address();
+  await new Promise((resolve) => { probe.close(resolve); });
+  mkdirSync(`${dir}/force-app`, { recursive: true });
+  writeFileSync(`${dir}/sfdx-project.json`, JSON.stringify({ packageDirectories: [{ path: 'force-app', default: true }], oauthLocalPort: port }));
+  process.chdir(dir);
+}
 
 async function describe(auth) {
   const { username, orgId, instanceUrl, isDevHub, orgEdition, instanceApiVersion } = auth.getFields();

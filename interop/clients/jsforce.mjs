@@ -67,6 +67,14 @@ const scenarios = {
     return { organization: conn.userInfo.organizationId, refreshToken: Boolean(conn.refreshToken), totalSize: (await conn.query(soql)).totalSize };
   },
 
+  // A grant that somebody else obtained: its access token dies, and the call refreshes.
+  async adopt({ base, clientId, accessToken, refreshToken }) {
+    const conn = new jsforce.Connection({ oauth2: { loginUrl: base, clientId }, instanceUrl: base, accessToken, refreshToken });
+    await endSession(base, accessToken);
+    const { totalSize } = await conn.query(soql);
+    return { totalSize, replaced: conn.accessToken !== accessToken };
+  },
+
   // logout(true) revokes the refresh token, which takes the access token with it.
   async revoke(input) {
     const conn = await login(input);
