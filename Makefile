@@ -11,7 +11,7 @@ FUZZTIME ?= 30s
 
 # Packages whose tests run many processes or walk many states: the race detector
 # sees nothing in those and would only slow them down. All others run under it.
-HEAVY := /(bench|canary|cmd|conformance|crashtest|interop|model|mutation|simworld)(/|$$)
+HEAVY := /(bench|canary|cmd|conformance|crashtest|faultmatrix|interop|model|mutation|prove|simworld)(/|$$)
 
 .PHONY: build test setup lint bench fuzz prove conformance release demo clean
 

@@ -127,8 +127,11 @@ const wantsNonce = "proof-nonce"
 // nonce (RFC 9449 §8), which is known now.
 func (x *attempt) renonce(ctx context.Context) outcome {
 	f := finding{Outcome: Transient, Rule: wantsNonce, Says: "the provider wants a nonce in the proof of possession, and refuses the one it gave itself", Do: "check this machine's clock and try again"}
-	o := outcome{found: f, err: f.failure(), again: true}
-	if err := x.unspent(ctx, finding{}); err != nil {
+	o := outcome{found: f, err: f.failure(), again: !x.q.nonced} // RFC 9449 §8: the second time it is a failure
+	if !x.q.nonced {
+		f = finding{} // no failure yet: nothing is to be held back for it
+	}
+	if err := x.unspent(ctx, f); err != nil {
 		o.err.Err, o.again = err, false
 	}
 	return o
@@ -529,6 +532,9 @@ func (x *attempt) members(token *oauth.TokenAnswer) []tokenfile.Member {
 	ms := make([]tokenfile.Member, 0, min(len(token.Members), maxMembers))
 	for _, m := range token.Members {
 		name := firstOf(x.dialect.Rename[m.Name], m.Name)
+		if name == proofName {
+			continue // the key is ours, whatever a server says
+		}
 		if len(ms) < maxMembers || name == "access_token" || name == "refresh_token" {
 			ms = append(ms, tokenfile.Member{Name: name, Value: m.Value})
 		}

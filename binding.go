@@ -1,17 +1,24 @@
 package evergrant
 
 import (
+	"bytes"
+	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/evergrant/evergrant/internal/tokenfile"
 	"github.com/evergrant/evergrant/jose"
 	"github.com/evergrant/evergrant/oauth"
 )
 
-// proofMember is the member of a document that holds the private key (JWK) to
+// proofName is the member of a document that holds the private key (JWK) to
 // which the grant is bound (RFC 9449 §5). It stands in one record with the
 // refresh token, because one is worth nothing without the other.
-const proofMember = "/dpop_jwk"
+const proofName = "dpop_jwk"
 
 // binding is a grant's key with the nonces its servers gave.
 type binding struct {
@@ -19,24 +26,24 @@ type binding struct {
 	proofs *jose.Proofs
 }
 
-// proofKey is the key's JWK, "" where the grant is bound to none.
-func (h *holding) proofKey() string {
-	v, ok, err := h.file.Doc().Lookup(proofMember)
-	if !ok || err != nil || v.Kind() != '{' {
+// proofKey is the key's JWK without white space, "" where the grant is bound to
+// none. Whatever else stands in its place is given too, and fails when it is read.
+func proofKey(f *tokenfile.File) string {
+	v, ok, err := f.Doc().Lookup("/" + proofName)
+	if !ok || err != nil || v.Kind() == 'n' {
 		return ""
 	}
-	return string(v.Raw())
+	jwk := jsontext.Value(bytes.Clone(v.Raw()))
+	if jwk.Compact() != nil { // a name twice
+		return string(v.Raw())
+	}
+	return string(jwk)
 }
 
-// proofs are those of the document's key; nil if it has none. They are made
-// once, so that nonces are kept.
-func (g *engine) proofs(h *holding) (*jose.Proofs, error) {
-	jwk := h.proofKey()
-	if jwk == "" {
-		return nil, nil
-	}
-	if b := g.bound.Load(); b != nil && b.jwk == jwk {
-		return b.proofs, nil
+// newProofs are those of a key as the document has it.
+func newProofs(jwk string) (*jose.Proofs, *Error) {
+	if jwk[0] != '{' { // ParseKey would take PEM and more
+		return nil, unusableKey(errors.New("it is no JSON object"))
 	}
 	k, err := jose.ParseKey([]byte(jwk), oauth.Secret{})
 	if err != nil {
@@ -45,6 +52,43 @@ func (g *engine) proofs(h *holding) (*jose.Proofs, error) {
 	p, err := jose.NewProofs(k)
 	if err != nil {
 		return nil, unusableKey(err)
+	}
+	return p, nil
+}
+
+// splice merges an answer into a document. A key goes to where it is looked
+// for, whatever layout the document has; fields are the caller's.
+func splice(f *tokenfile.File, fields tokenfile.Fields, a tokenfile.Answer) (*tokenfile.File, error) {
+	bound := slices.ContainsFunc(a.Members, func(m tokenfile.Member) bool { return m.Name == proofName })
+	if !bound {
+		next, _, err := f.Merge(a)
+		return next, err
+	}
+	placed := tokenfile.Fields{proofName: "/" + proofName}
+	maps.Copy(placed, fields)
+	wide, err := tokenfile.Open(f.Bytes(), placed)
+	if err != nil {
+		return nil, err
+	}
+	if wide, _, err = wide.Merge(a); err != nil {
+		return nil, err
+	}
+	return tokenfile.Open(wide.Bytes(), fields)
+}
+
+// proofs are those of the document's key; nil if it has none. They are made
+// once, so that nonces are kept.
+func (g *engine) proofs(h *holding) (*jose.Proofs, error) {
+	jwk := proofKey(h.file)
+	if jwk == "" {
+		return nil, nil
+	}
+	if b := g.bound.Load(); b != nil && b.jwk == jwk {
+		return b.proofs, nil
+	}
+	p, unusable := newProofs(jwk)
+	if unusable != nil {
+		return nil, unusable
 	}
 	g.bound.Store(&binding{jwk: jwk, proofs: p})
 	return p, nil
@@ -60,14 +104,15 @@ func (g *engine) prove(req *oauth.Request, h *holding) (*jose.Proofs, error) {
 }
 
 // unusable says why the access token is not handed out although it is there:
-// its type needs a proof for which there is no key, or it is not bound to the
-// key it should be (RFC 9449 §5).
+// its type needs a proof for which there is no key, or none that can be read, or
+// it is not bound to the key it should be (RFC 9449 §5).
 func (h *holding) unusable() *Error {
-	kind := h.tokenType()
-	switch bound := h.proofKey() != ""; {
-	case bound && jose.IsDPoP(kind):
-		return nil
-	case bound:
+	kind, jwk := h.tokenType(), proofKey(h.file)
+	switch {
+	case jwk != "" && jose.IsDPoP(kind):
+		_, err := newProofs(jwk)
+		return err
+	case jwk != "":
 		return lostBinding()
 	case !bearer(kind):
 		return needsProof(kind)
@@ -97,7 +142,12 @@ func (t *Token) Authorize(req *http.Request) error {
 }
 
 // renonced keeps the nonce of an API's answer and reports whether the answer
-// asks for nothing but it (RFC 9449 §9).
+// asks for nothing but it (RFC 9449 §9). It may be known already, by another
+// request that was under way: this one had no chance to use it.
 func (t *Token) renonced(req *http.Request, resp *http.Response) bool {
-	return t.Bound() && t.proofs.Learn(req.URL.String(), resp.Header) && jose.WantsNonce(resp.StatusCode, resp.Header, nil)
+	if !t.Bound() {
+		return false
+	}
+	t.proofs.Learn(req.URL.String(), resp.Header)
+	return jose.WantsNonce(resp.StatusCode, resp.Header, nil)
 }

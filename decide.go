@@ -16,6 +16,7 @@ type ask struct {
 	since      since         // what the caller saw before, for askRefresh
 	sinceStart bool          // what was committed after this process started is newer too
 	replay     bool          // make a last try although a reply was lost
+	nonced     bool          // the provider's nonce was asked for in this call already
 }
 
 type askKind int
@@ -198,6 +199,9 @@ func enough(q ask, h *holding, t terms, e expiry, now time.Time) (decision, bool
 // trouble is what a caller should be warned of although the token at hand is
 // good: there may be no next one.
 func trouble(h *holding, t terms, e expiry) *Error {
+	if t.asserts() {
+		return nil // whatever became of an earlier one, a next one is asked for anew
+	}
 	rt := h.file.RefreshToken()
 	if v := h.st.dead(rt, t.id); v != nil {
 		return v.failure()

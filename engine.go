@@ -51,6 +51,7 @@ type outcome struct {
 	until  time.Time // not zero: nothing may be sent before
 	found  finding   // of the try, if one was made
 	again  bool      // the round may be made again in this call
+	now    *identity // not nil: the grant has become this one, whose credentials are needed
 }
 
 // run answers an ask: without the lock if the token at hand is good, else in
@@ -76,12 +77,15 @@ func (g *engine) run(ctx context.Context, q ask) (*Result, error) {
 		return g.fallback(q, &h, t, asError(err))
 	}
 	var last *Error
-	for n, lost, nonces := 1, 0, 0; ; n++ {
+	for n, lost := 1, 0; ; n++ {
 		o := g.round(ctx, q, secrets)
-		if o.found.Rule == wantsNonce {
-			nonces++
-			o.again = nonces == 1 // RFC 9449 §8: the second time it is a failure
+		if o.now != nil {
+			if secrets, err = g.cfg.credentials(ctx, *o.now); err != nil {
+				return g.giveUp(ctx, q, asError(err))
+			}
+			continue
 		}
+		q.nonced = q.nonced || o.found.Rule == wantsNonce
 		if o.found.Outcome == Uncertain {
 			lost++ // a grace window may be counted too: one replay a call
 			o.again = o.again && lost < 2
@@ -211,6 +215,9 @@ func (g *engine) round(ctx context.Context, q ask, c credentials) outcome {
 	t, err := g.terms(&h)
 	if err != nil {
 		return outcome{err: asError(err)}
+	}
+	if !c.fit(t.id) {
+		return outcome{now: &t.id}
 	}
 	if q.kind == askRejected && digestOf(h.file.AccessToken()) == q.rejected {
 		g.learnRejection(&h, t)

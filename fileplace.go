@@ -121,6 +121,11 @@ func (p *filePlace) readAt(at filePaths, blind bool) (holding, error) {
 
 // parse reads the document with the fields the user named, now or before.
 func (p *filePlace) parse(b []byte, st state) (holding, error) {
+	if in := st.Intent; in != nil && in.Brings != "" { // a login may have given the file another layout
+		if f, err := tokenfile.Open(b, in.Grant.Fields); err == nil && st.broughtBy(f.AccessToken(), f.RefreshToken()) {
+			return holding{file: f, st: st}, nil
+		}
+	}
 	fields := p.fields
 	if len(fields) == 0 {
 		fields = st.remembered().Fields
@@ -162,7 +167,7 @@ func readState(path, file string) (state, error) {
 	if err == nil {
 		var mine bool
 		if mine, err = trusted(path, file); !mine {
-			st.Grant.dropReferences() // one may run a command: only this user's own are followed
+			st.dropReferences() // one may run a command: only this user's own are followed
 		}
 	}
 	do := "it may hold the journal of a refresh under way; restore it, or delete it if you know that none is"
@@ -547,7 +552,7 @@ func (t *fileTry) fill(next *tokenfile.File, st *state) error {
 	before := t.filled
 	temp := t.temp
 	t.temp = nil
-	if err := temp.Fill(next.Bytes(), t.tempName(contentHash(next.Bytes()), st.Refresh)); err != nil {
+	if err := temp.Fill(next.Bytes(), t.tempName(contentHash(next.Bytes()), st.mark(next.RefreshToken()))); err != nil {
 		t.spoiled(temp, next.Bytes()) // fsync is not tried again on the same file
 		return err
 	}

@@ -65,6 +65,7 @@ func (id *identity) dropReferences() {
 // credentials are what the references of a grant name. They are fetched before
 // the lock is taken, because a command may ask a person.
 type credentials struct {
+	of     identity // whose references they are
 	secret oauth.Secret
 	key    *jose.Key // nil if there is none
 	certs  []tls.Certificate
@@ -74,7 +75,7 @@ type credentials struct {
 // credentials fetches what the references name, those of the caller first, else
 // the remembered ones.
 func (c *Config) credentials(ctx context.Context, id identity) (credentials, error) {
-	got := credentials{secret: c.ClientSecret}
+	got := credentials{of: id, secret: c.ClientSecret}
 	var err error
 	if got.secret.IsZero() {
 		if got.secret, err = c.fetch(ctx, id.SecretRef, "the client secret", "--client-secret"); err != nil {
@@ -94,6 +95,14 @@ func (c *Config) credentials(ctx context.Context, id identity) (credentials, err
 		got.certs = []tls.Certificate{cert}
 	}
 	return got, nil
+}
+
+// fit reports whether they are still those of the grant: another process may
+// have logged in with another client since, whose server must not see them.
+func (c *credentials) fit(id identity) bool {
+	was := &c.of
+	return was.SecretRef == id.SecretRef && was.KeyRef == id.KeyRef && was.KeyPasswordRef == id.KeyPasswordRef &&
+		was.KeyAlg == id.KeyAlg && was.CertRef == id.CertRef && was.Grant.Source == id.Grant.Source
 }
 
 // fetch resolves one reference; "" is none.

@@ -52,7 +52,7 @@ type holding struct {
 // without the lock must not hand it out.
 func (h *holding) undecided() bool {
 	in := h.st.Intent
-	return in != nil && (h.st.mark(h.file.AccessToken()) != in.Access || h.st.mark(h.file.RefreshToken()) != in.Refresh)
+	return in != nil && (h.st.mark(h.file.AccessToken()) != in.Access || in.Refresh != "" && h.st.mark(h.file.RefreshToken()) != in.Refresh)
 }
 
 // session is a place under its lock.

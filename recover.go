@@ -40,7 +40,7 @@ func (g *engine) recover(ctx context.Context, s session, h *holding, replay bool
 			}
 		}
 	}
-	if answer == nil && !replay && st.Intent != nil && st.Intent.Phase == kept && st.standing(h.file.RefreshToken()) != newcomer {
+	if answer == nil && !replay && st.Intent != nil && st.Intent.Phase == kept && st.Intent.spends() && st.standing(h.file.RefreshToken()) != newcomer {
 		return false, heldElsewhere(st.Intent, g.place.id())
 	}
 	changed := g.resolve(h, committed)
@@ -77,7 +77,7 @@ func (g *engine) lostAnswer(s session, h *holding) (*tokenfile.File, string, err
 func (g *engine) rollForward(ctx context.Context, s session, h *holding, answer *tokenfile.File, attempt string) error {
 	st := h.st
 	if st.Intent == nil { // its request is in doubt
-		st.Intent = &intent{Attempt: attempt, Phase: sending, Refresh: st.Doubt.Refresh, Access: st.Doubt.Access, Owner: owner(), Started: st.Doubt.Since, Deadline: st.Doubt.Deadline}
+		st.Intent = &intent{Attempt: attempt, Phase: sending, Refresh: st.Doubt.Refresh, Access: st.Doubt.Access, Grant: st.Doubt.Grant, Owner: owner(), Started: st.Doubt.Since, Deadline: st.Doubt.Deadline}
 	}
 	in := *st.Intent
 	in.Phase = sending
@@ -89,15 +89,14 @@ func (g *engine) rollForward(ctx context.Context, s session, h *holding, answer 
 		ours := cur.file.AccessToken() == answer.AccessToken() && cur.file.RefreshToken() == answer.RefreshToken() // an edit was being spliced in
 		if st.mark(string(cur.file.Bytes())) != in.Base && !ours {
 			var err error
-			if next, _, err = cur.file.Merge(tokenfile.Answer{Members: answerMembers(answer)}); err != nil {
+			if next, err = splice(cur.file, in.Grant.Fields, tokenfile.Answer{Members: answerMembers(answer)}); err != nil {
 				return storageError("recover", g.place.id(), "the answer of an interrupted refresh could not be put back", "look at the files beside it", err)
 			}
 		}
 		stored := st
-		stored.Grant = st.remembered()
-		rotated := next.RefreshToken() != cur.file.RefreshToken()
-		stored.renew(next.AccessToken(), next.RefreshToken(), thisMoment())
-		stored.forgetTimes()
+		stored.Grant = st.attempted()
+		rotated := in.Brings == "" && next.RefreshToken() != cur.file.RefreshToken()
+		stored.rolledForward(next)
 		if rotated {
 			stored.Learned.Rotates, stored.Learned.RotatedAt = &rotated, stored.Committed.At
 		}
@@ -124,6 +123,17 @@ func (g *engine) rollForward(ctx context.Context, s session, h *holding, answer 
 	}
 }
 
+// rolledForward takes the tokens of an answer that was put in its place late.
+func (st *state) rolledForward(f *tokenfile.File) {
+	access, refresh, now := f.AccessToken(), f.RefreshToken(), thisMoment()
+	if st.Intent.Brings != "" {
+		st.logIn(access, refresh, now.At, st.standing(refresh) != newcomer)
+		return
+	}
+	st.renew(access, refresh, now)
+	st.forgetTimes()
+}
+
 // reinstate gives another program's document its due: it was written just before
 // the exchange and came out of it, and the process ended before it could look.
 // An edit is spliced into ours; a login is put back, and ours is kept aside.
@@ -133,20 +143,20 @@ func (g *engine) reinstate(ctx context.Context, s session, h *holding, out *toke
 	in.Phase, in.Base = sending, st.mark(string(h.file.Bytes())) // what comes out this time is ours
 	st.Intent = &in
 	stored := st
-	stored.Grant = st.remembered()
 	next := out
 	if isLogin(holding{file: out, st: st}, h.file.RefreshToken()) {
 		if _, err := lockedfile.WriteElsewhere(g.cfg.rescueDirs(), "aside."+in.Attempt+".json", h.file.Bytes()); err != nil {
 			return storageError("aside-unwritten", g.place.id(), "the answer of an interrupted refresh could not be put aside", "nothing was sent; make room and run it again", err)
 		}
+		stored.Grant = st.remembered()
 		stored.adopt(out.AccessToken(), out.RefreshToken(), time.Now())
 	} else {
 		var err error
-		if next, _, err = out.Merge(tokenfile.Answer{Members: answerMembers(h.file)}); err != nil {
+		if next, err = splice(out, st.attempted().Fields, tokenfile.Answer{Members: answerMembers(h.file)}); err != nil {
 			return storageError("recover", g.place.id(), "an edit by another program could not be put back", "look at the files beside it", err)
 		}
-		stored.renew(next.AccessToken(), next.RefreshToken(), thisMoment())
-		stored.forgetTimes()
+		stored.Grant = st.attempted()
+		stored.rolledForward(next)
 	}
 	t, err := s.begin(ctx, *h, &st)
 	if err != nil {
@@ -166,10 +176,14 @@ func (g *engine) reinstate(ctx context.Context, s session, h *holding, out *toke
 func (g *engine) resolve(h *holding, committed bool) bool {
 	st := &h.st
 	access, refresh := h.file.AccessToken(), h.file.RefreshToken()
-	if committed {
-		st.Grant = st.remembered()
+	login := st.broughtBy(access, refresh)
+	if committed || login {
+		st.Grant = st.attempted()
 	}
 	switch stand := st.standing(refresh); {
+	case login:
+		st.logIn(access, refresh, h.written, stand != newcomer)
+		return true
 	case stand == newcomer, // stored by a try that ended before it could say so, or a login
 		stand == current && (committed || g.renewed(h)):
 		st.adopt(access, refresh, h.written)
@@ -179,7 +193,7 @@ func (g *engine) resolve(h *holding, committed bool) bool {
 	if in == nil {
 		return false
 	}
-	if in.Refresh == "" || in.Phase == dialing && in.Started.Boot != "" && in.Started.Boot == bootID() { // none was sent: none can be spent
+	if !in.spends() || in.Phase == dialing && in.Started.Boot != "" && in.Started.Boot == bootID() {
 		st.clearIntent()
 	} else {
 		st.doubtIntent("the process that sent it ended before the reply was stored")
@@ -204,7 +218,7 @@ func (g *engine) renewed(h *holding) bool {
 // others are the user's and may have been edited since.
 var answered = []string{
 	"token_type", "scope", "id", "id_token", "instance_url", "signature", "issued_at", "created_at",
-	"expires_in", "expires_at", "expires_on", "expiry", "expiration", "refresh_token_expires_in",
+	"expires_in", "expires_at", "expires_on", "expiry", "expiration", "refresh_token_expires_in", proofName,
 }
 
 // answerMembers takes the answer out of a document it was merged into.

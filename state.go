@@ -147,6 +147,7 @@ type intent struct {
 	Deadline   time.Time
 	Replay     bool
 	Rescue     string   // the rescue file of its answer; "" if there is none, or no room to say so
+	Brings     string   // fingerprint of the tokens of a login, for which nothing is sent; "" for a refresh
 	Grant      identity // what it is sent with: a first try has no success to remember it from
 }
 
@@ -163,6 +164,7 @@ func (in *intent) members() []member {
 		{"deadline", &in.Deadline},
 		{"replay", &in.Replay},
 		{"rescue", &in.Rescue},
+		{"brings", &in.Brings},
 		{"grant", &in.Grant},
 	}
 }
@@ -187,6 +189,10 @@ func (in *intent) where() string {
 	}
 	return ": " + in.Rescue
 }
+
+// spends reports whether the request can use up a refresh token: a login sends
+// none, and a grant that is asked for anew has none to lose.
+func (in *intent) spends() bool { return in.Refresh != "" && in.Grant.Grant.Type == "" }
 
 // doubt is a request whose outcome is unknown: it may have reached the
 // provider and no answer was kept.
@@ -379,6 +385,24 @@ func (st *state) adopt(access, refresh string, written time.Time) {
 	st.forgetTimes()
 }
 
+// logIn takes what a login brought. kept says that it brought no refresh token:
+// then what is known of the one that stays holds on, above all that it may have
+// been spent.
+func (st *state) logIn(access, refresh string, at time.Time, kept bool) {
+	was := *st
+	st.adopt(access, refresh, at)
+	st.Last = lastTry{}
+	if kept && refresh != "" {
+		st.Refresh, st.Replaced, st.Doubt, st.Dead, st.Aside = was.Refresh, was.Replaced, was.Doubt, was.Dead, was.Aside
+		st.Learned = was.Learned
+		st.forgetTimes()
+		return
+	}
+	l := &st.Learned
+	l.LoginAt, l.RotatedAt = st.Committed.At, st.Committed.At
+	l.Rotates = nil // the new grant has not been refreshed yet
+}
+
 // forgetTimes drops what was computed about an access token that is no longer
 // the one: the document and the catalog say it anew.
 func (st *state) forgetTimes() {
@@ -441,7 +465,8 @@ func (st *state) clearIntent() { st.Intent = nil }
 // is: only a verdict ends it.
 func (st *state) doubtIntent(cause string) {
 	in := st.Intent
-	if in == nil {
+	if in == nil || !in.spends() {
+		st.Intent = nil
 		return
 	}
 	d := st.Doubt
@@ -484,7 +509,7 @@ func (st *state) remembered() identity {
 	switch {
 	case st.Grant.TokenURL != "":
 		return st.Grant
-	case st.Intent != nil:
+	case st.Intent != nil && st.Intent.Brings == "":
 		return st.Intent.Grant
 	case st.Doubt != nil:
 		return st.Doubt.Grant
@@ -492,6 +517,35 @@ func (st *state) remembered() identity {
 		return identity{TokenURL: st.Dead.TokenURL, ClientID: st.Dead.ClientID}
 	}
 	return st.Grant
+}
+
+// attempted is what identifies the grant if the open try is what was stored: a
+// login may be of another client than what was there.
+func (st *state) attempted() identity {
+	if st.Intent != nil && st.Intent.Grant.TokenURL != "" {
+		return st.Intent.Grant
+	}
+	return st.remembered()
+}
+
+// both is the fingerprint of an access and a refresh token together.
+func (st *state) both(access, refresh string) string { return st.mark(access + " " + refresh) }
+
+// broughtBy reports whether these are the tokens of the login that is open.
+func (st *state) broughtBy(access, refresh string) bool {
+	return st.Intent != nil && st.Intent.Brings != "" && st.Intent.Brings == st.both(access, refresh)
+}
+
+// dropReferences forgets where secrets are fetched from, wherever the state may
+// take it from.
+func (st *state) dropReferences() {
+	st.Grant.dropReferences()
+	if st.Intent != nil {
+		st.Intent.Grant.dropReferences()
+	}
+	if st.Doubt != nil {
+		st.Doubt.Grant.dropReferences()
+	}
 }
 
 // age is how long ago the first request in doubt was sent.
