@@ -125,6 +125,12 @@ func (g *engine) revoke(ctx context.Context) error {
 	if _, err := g.recover(ctx, s, &h, false); err != nil {
 		return err
 	}
+	if t, err = g.terms(&h); err != nil {
+		return err
+	}
+	if !c.fit(t.id) { // somebody logged in before the lock was had
+		return &Error{Class: ErrTemporary, Rule: "grant-changed", Says: "somebody logged in with another client meanwhile; nothing was revoked", Do: "look at `evergrant status`, and run it again if it is still meant"}
+	}
 	ended, err := g.sendRevocation(ctx, &h, t, c)
 	if err != nil {
 		return err

@@ -8,14 +8,20 @@ import (
 	"github.com/evergrant/evergrant/oauth"
 )
 
+// keyMember holds the key that the tokens are bound to. Only ours is ever put
+// there.
+const keyMember = "dpop_jwk"
+
 // document is the answer as it came, and after its members what is known here
-// alone. A member of the answer is never replaced.
+// alone. A member of the answer is never replaced, but a key is left out.
 func (w *wire) document(a *oauth.Answer, t *oauth.TokenAnswer, k granted) (oauth.Secret, error) {
 	doc := jsonBody(a.Body)
-	if doc == nil { // a form; its values were made strings
+	if doc == nil || has(doc, keyMember) { // a form, whose values were made strings; or a key that is not ours
 		doc = []byte("{}")
 		for _, m := range t.Members {
-			doc = appendMember(doc, m.Name, m.Value)
+			if m.Name != keyMember {
+				doc = appendMember(doc, m.Name, m.Value)
+			}
 		}
 	}
 	for _, name := range keep(w.cfg.Provider) {
@@ -29,7 +35,7 @@ func (w *wire) document(a *oauth.Answer, t *oauth.TokenAnswer, k granted) (oauth
 		if err != nil {
 			return oauth.Secret{}, &Error{Kind: Usage, Says: "the DPoP key can't be stored", Err: err}
 		}
-		doc = appendMember(doc, "dpop_jwk", []byte(jwk.Reveal()))
+		doc = appendMember(doc, keyMember, []byte(jwk.Reveal()))
 	}
 	return oauth.NewSecret(string(doc)), nil
 }

@@ -246,7 +246,7 @@ func TestDPoP_9449(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newRogue(t)
-	s.answer = func(m map[string]any) { m["token_type"] = "DPoP" }
+	s.answer = func(m map[string]any) { m["token_type"], m["dpop_jwk"] = "DPoP", map[string]any{"kty": "not ours"} }
 	s.token = func(w http.ResponseWriter, r *http.Request) bool {
 		if claimsOf(s.T, r.Header.Get("DPoP")).Get("nonce") == "n-1" {
 			return false
@@ -262,7 +262,7 @@ func TestDPoP_9449(t *testing.T) {
 	grantOf(t, g, err)
 	u.wg.Wait()
 	jwk, err := key.JWK()
-	if err != nil || !has(g.Document.Reveal(), `"dpop_jwk":`+jwk.Reveal()) { // 9449-4
+	if err != nil || !has(g.Document.Reveal(), `"dpop_jwk":`+jwk.Reveal()) || has(g.Document.Reveal(), "not ours") { // 9449-4
 		t.Error("the key is not in the document", err)
 	}
 	if query(t, u.link).Get("dpop_jkt") != key.Thumbprint() {
