@@ -504,7 +504,7 @@ func TestCatalog(t *testing.T) {
 	if r.Header.Get("X-Version") != "7" || r.Header.Get("Content-Type") != "application/json" || !has(body, `"expiring":"1"`, `"client_key":"app"`, `"code":"the-code"`) {
 		t.Errorf("token request %v %s", r.Header, body)
 	}
-	want := "{\n  \"z\": 1,\n  \"accessToken\": \"at\",\n  \"refresh_token\": \"rt\",\"realmId\":\"4620<8>\"\n}"
+	want := `{"z":1,"access_token":"at","refresh_token":"rt","realmId":"4620<8>"}` // the commands look for the standard's names
 	if g.Document.Reveal() != want || g.Token.AccessToken.Reveal() != "at" || g.Provider != "books" || g.Scope != "a b offline" {
 		t.Errorf("document %q, grant %+v", g.Document.Reveal(), g)
 	}
@@ -561,5 +561,27 @@ func TestTokenAnswers(t *testing.T) {
 				t.Errorf("page: %s", p.body)
 			}
 		})
+	}
+}
+
+// TestNestedAnswer: tokens that stand deeper in the answer stand at the top of
+// the document, where the other commands look for them.
+func TestNestedAnswer(t *testing.T) {
+	s := newRogue(t)
+	s.token = func(w http.ResponseWriter, r *http.Request) bool {
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"code": 0, "data": {"access_token": "at", "refresh_token": "rt", "advertiser_ids": [7]}}`)
+		return true
+	}
+	u := newUser(t)
+	c := s.config(u)
+	c.Provider = &provider.Provider{Name: "ads", Answer: provider.Answer{Pointer: "/data"}}
+	g, err := login.Browser(bg, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.wg.Wait()
+	if want := `{"access_token":"at","refresh_token":"rt","advertiser_ids":[7]}`; g.Document.Reveal() != want {
+		t.Errorf("document %q, want %q", g.Document.Reveal(), want)
 	}
 }

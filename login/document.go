@@ -2,6 +2,7 @@ package login
 
 import (
 	"bytes"
+	"cmp"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -15,12 +16,12 @@ const keyMember = "dpop_jwk"
 // document is the answer as it came, and after its members what is known here
 // alone. A member of the answer is never replaced, but a key is left out.
 func (w *wire) document(a *oauth.Answer, t *oauth.TokenAnswer, k granted) (oauth.Secret, error) {
-	doc := jsonBody(a.Body)
-	if doc == nil || has(doc, keyMember) { // a form, whose values were made strings; or a key that is not ours
+	doc, d := jsonBody(a.Body), w.cfg.dialect()
+	if doc == nil || has(doc, keyMember) || !d.Plain() { // a form, whose values were made strings; a key that is not ours; a dialect
 		doc = []byte("{}")
 		for _, m := range t.Members {
 			if m.Name != keyMember {
-				doc = appendMember(doc, m.Name, m.Value)
+				doc = appendMember(doc, cmp.Or(d.Rename[m.Name], m.Name), m.Value)
 			}
 		}
 	}

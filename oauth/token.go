@@ -72,6 +72,17 @@ type Dialect struct {
 	Rename map[string]string
 }
 
+// Plain reports whether the tokens of a good answer stand where RFC 6749 §5.1 has
+// them, under its names.
+func (d Dialect) Plain() bool {
+	for _, standard := range d.Rename {
+		if standard == "access_token" || standard == "refresh_token" {
+			return false
+		}
+	}
+	return d.Pointer == ""
+}
+
 // Member is one member of an answer. Printing it shows the name and the size.
 type Member struct {
 	// Name as the server wrote it, without escapes, before any Rename.
