@@ -124,13 +124,15 @@ func bareRoot(u *ui) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "evergrant",
 		Short: "Keep OAuth 2.0 grants alive",
-		Long: `Evergrant refreshes OAuth 2.0 access tokens in JSON token files and keeps the
-refresh token through rotation, races, crashes, lost replies and full disks.
+		Long: `Evergrant refreshes OAuth 2.0 access tokens, in JSON token files and in a sealed
+store, and keeps the refresh token through rotation, races, crashes, lost replies
+and full disks.
 
 Start with
   evergrant demo                                       see it work, with a simulated provider
   evergrant refresh token.json --client-id ID          refresh now, write the file back as it was
   evergrant token token.json                           print a valid access token
+  evergrant login salesforce --client-id ID            get a grant, kept under a name that every command takes
 
 ` + exitCodes,
 		SilenceErrors: true,
