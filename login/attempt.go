@@ -139,6 +139,9 @@ func (a *attempt) push(ctx context.Context, params oauth.Form) (oauth.Form, erro
 // redeem spends the code, once: a second try would make the server revoke what
 // the first one gave (RFC 6749 §4.1.2).
 func (a *attempt) redeem(ctx context.Context, cb *oauth.Callback) (*Grant, error) {
+	if err := a.wire.hybrid(ctx, cb, granted{srv: a.srv, nonce: a.request.Nonce}); err != nil {
+		return nil, err
+	}
 	answer, req, err := a.wire.send(ctx, func() (*oauth.Request, error) {
 		r, err := oauth.CodeRequest(a.srv.Token, oauth.Code{Code: cb.Code, RedirectURI: a.redirect, Verifier: a.request.Verifier, Resource: a.cfg.Resource}, a.cfg.auth())
 		if err != nil {

@@ -18,11 +18,33 @@ func (w *wire) identity(ctx context.Context, t *oauth.TokenAnswer, k granted) (*
 	if token == "" || !slices.Contains(k.scope, "openid") || k.srv.Issuer == "" || k.srv.Keys == "" {
 		return nil, nil
 	}
-	check := w.checker(k.srv)
-	want := jose.IDTokenRequest{Now: time.Now(), Nonce: k.nonce.Reveal(), AccessToken: t.AccessToken, Code: k.code}
+	return w.verify(ctx, k.srv, token, jose.IDTokenRequest{Now: time.Now(), Nonce: k.nonce.Reveal(), AccessToken: t.AccessToken, Code: k.code})
+}
+
+// hybrid verifies the ID token of a callback (OpenID Connect Core §3.3.2) before
+// its code is redeemed: it says who answered, and that the code is theirs. Where
+// the server's keys are not known it is not read; then only an iss can have said
+// who answered.
+func (w *wire) hybrid(ctx context.Context, cb *oauth.Callback, k granted) error {
+	token := cb.Params.Get("id_token")
+	if token == "" {
+		return nil
+	}
+	if k.srv.Issuer == "" || k.srv.Keys == "" {
+		if k.srv.IssRequired && !cb.Params.Has("iss") {
+			return &Error{Kind: Untrusted, Says: "the callback does not say which server it comes from", Do: "leave id_token out of response_type", Err: oauth.ErrIssuer}
+		}
+		return nil
+	}
+	_, err := w.verify(ctx, k.srv, token, jose.IDTokenRequest{Now: time.Now(), Nonce: k.nonce.Reveal(), Code: cb.Code})
+	return err
+}
+
+func (w *wire) verify(ctx context.Context, srv Server, token string, want jose.IDTokenRequest) (*jose.IDToken, error) {
+	check := w.checker(srv)
 	var err error
 	for range 2 { // a server that has just changed its keys may answer with the old set once
-		if check.JWKS, err = w.cfg.HTTP.FetchJWKS(ctx, k.srv.Keys); err != nil {
+		if check.JWKS, err = w.cfg.HTTP.FetchJWKS(ctx, srv.Keys); err != nil {
 			return nil, failure("fetching the server's keys", err)
 		}
 		var id *jose.IDToken

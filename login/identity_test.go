@@ -1,6 +1,8 @@
 package login_test
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net/http"
@@ -421,4 +423,56 @@ func TestSecretsStayIn(t *testing.T) {
 	if !slices.ContainsFunc(g.Token.Members, func(m oauth.Member) bool { return strings.Contains(string(m.Value), "CANARY") }) {
 		t.Error("the mark is not in the tokens")
 	}
+}
+
+// TestHybridCallback: an ID token in the callback says who answered in the place
+// of iss, and that the code is theirs (OpenID Connect Core §3.3.2, incumbent
+// feature #22). It is believed before the code is redeemed, or the code is not.
+func TestHybridCallback(t *testing.T) {
+	half := func(code string) string {
+		sum := sha256.Sum256([]byte(code))
+		return base64.RawURLEncoding.EncodeToString(sum[:16])
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(claims map[string]any)
+		reason jose.Reason // "": the login goes well
+	}{
+		{"good", func(map[string]any) {}, ""},
+		{"of another server", func(c map[string]any) { c["iss"] = "https://evil.example" }, jose.BadIssuer},
+		{"with another code", func(c map[string]any) { c["c_hash"] = half("another") }, jose.BadCodeHash},
+		{"of another login", func(c map[string]any) { c["nonce"] = "another" }, jose.BadNonce},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, u := newRogue(t), newUser(t)
+			s.callback = func(v, asked url.Values) {
+				now := time.Now().Unix()
+				claims := map[string]any{"iss": s.base, "sub": "user-1", "aud": "app", "iat": now, "exp": now + 300, "nonce": asked.Get("nonce"), "c_hash": half(v.Get("code"))}
+				tt.change(claims)
+				v.Del("iss")
+				v.Set("id_token", s.sign(s.header, claims))
+			}
+			c := s.config(u)
+			c.Scopes, c.Server.IssRequired = []string{"openid"}, true
+			c.AuthParams.Set("response_type", "code id_token")
+			c.ResponseMode = "query" // the bed's browser posts no forms
+			g, err := login.Browser(bg, c)
+			if tt.reason == "" {
+				grantOf(t, g, err)
+				return
+			}
+			if e := wantKind(t, err, login.Untrusted); jose.ReasonOf(e) != tt.reason {
+				t.Errorf("reason %q, want %q", jose.ReasonOf(e), tt.reason)
+			}
+			if n := len(s.requests("/token")); n > 0 {
+				t.Errorf("the code was redeemed")
+			}
+		})
+	}
+	s, u := newRogue(t), newUser(t) // without keys nothing says who answered
+	s.callback = func(v, _ url.Values) { v.Del("iss"); v.Set("id_token", "x.y.z") }
+	c := s.config(u)
+	c.Server.IssRequired, c.Server.Keys = true, ""
+	_, err := login.Browser(bg, c)
+	wantKind(t, err, login.Untrusted)
 }

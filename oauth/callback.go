@@ -58,7 +58,9 @@ type Expected struct {
 	// if it is not known, and then an iss is not judged.
 	Issuer string
 	// IssRequired: the metadata say authorization_response_iss_parameter_supported
-	// (RFC 9207 §3), so that a callback without iss is not from this server.
+	// (RFC 9207 §3), so that a callback without iss is not from this server. One
+	// with an id_token may lack it: then the caller verifies that one, with the
+	// code's hash, before it redeems the code.
 	IssRequired bool
 }
 
@@ -157,7 +159,7 @@ func hasAnswer(form string) bool {
 func (e Expected) checkIssuer(params Form) error {
 	iss := params.Get("iss")
 	switch {
-	case !params.Has("iss") && e.IssRequired:
+	case !params.Has("iss") && e.IssRequired && !params.Has("id_token"): // a verified ID token says it too (RFC 9207 §2)
 		return fmt.Errorf("%w: it lacks the iss that this server promises", ErrIssuer)
 	case params.Has("iss") && e.Issuer != "" && iss != e.Issuer: // simple string comparison, RFC 9207 §2.4
 		return fmt.Errorf("%w: iss is %q", ErrIssuer, clean(iss, 128))
