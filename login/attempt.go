@@ -41,6 +41,9 @@ func newAttempt(c *Config, srv Server, redirectURI string) (*attempt, error) {
 	}
 	a := &attempt{cfg: c, wire: w, srv: srv, redirect: redirectURI}
 	a.want = oauth.Expected{State: oauth.NewNonce(), Issuer: srv.Issuer, IssRequired: srv.IssRequired}
+	if p := c.Provider; p != nil {
+		a.want.CodeParam = p.Login.CodeParam
+	}
 	r := &a.request
 	*r = oauth.Authorization{ClientID: c.ClientID, RedirectURI: redirectURI, Scope: c.scopes(), State: a.want.State,
 		NoPKCE: noPKCE, ResponseMode: c.ResponseMode, Prompt: c.Prompt, LoginHint: c.LoginHint,

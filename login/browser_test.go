@@ -472,7 +472,12 @@ func TestPKCE_7636_1(t *testing.T) {
 // TestCatalog: what an entry says about a login is done.
 func TestCatalog(t *testing.T) {
 	s := newRogue(t)
-	s.callback = func(v, _ url.Values) { v.Set("realmId", "4620<8>"); v.Set("other", "x") }
+	s.callback = func(v, _ url.Values) {
+		v.Set("realmId", "4620<8>")
+		v.Set("other", "x")
+		v.Set("books_code", v.Get("code"))
+		v.Del("code")
+	}
 	s.token = func(w http.ResponseWriter, r *http.Request) bool {
 		w.Header().Set("Content-Type", "application/json")
 		io.WriteString(w, "{\n  \"z\": 1,\n  \"accessToken\": \"at\",\n  \"refresh_token\": \"rt\"\n}\n")
@@ -482,7 +487,7 @@ func TestCatalog(t *testing.T) {
 		Endpoints: provider.Endpoints{Authorize: s.base + "/{x}", Token: s.base + "/token"},
 		Vars:      map[string]provider.Var{"x": {}},
 		Offline:   provider.Offline{Scopes: []string{"offline"}, Params: map[string]string{"access_type": "offline", "prompt": "consent"}},
-		Login:     provider.Login{Params: map[string]string{"audience": "api"}, Callback: []string{"realmId"}, TokenParams: map[string]string{"expiring": "1"}},
+		Login:     provider.Login{Params: map[string]string{"audience": "api"}, Callback: []string{"realmId"}, CodeParam: "books_code", TokenParams: map[string]string{"expiring": "1"}},
 		Request:   provider.Request{Body: "json", Headers: map[string]string{"X-Version": "7"}, Rename: map[string]string{"client_id": "client_key"}},
 		Answer:    provider.Answer{Members: map[string]string{"access_token": "accessToken"}},
 	}

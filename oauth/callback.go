@@ -62,6 +62,8 @@ type Expected struct {
 	// with an id_token may lack it: then the caller verifies that one, with the
 	// code's hash, before it redeems the code.
 	IssRequired bool
+	// CodeParam names the parameter that holds the code; "" means code.
+	CodeParam string
 }
 
 // Callback is a good answer of an authorization endpoint.
@@ -100,7 +102,7 @@ func ParseCallback(form string, want Expected) (*Callback, error) {
 	if err := want.checkIssuer(params); err != nil {
 		return nil, err // before the error parameter: a mix-up may carry one too (RFC 9207 §2.4)
 	}
-	code, refusal := params.Get("code"), params.Get("error")
+	code, refusal := params.Get(orElse(want.CodeParam, "code")), params.Get("error")
 	switch {
 	case code != "" && refusal != "":
 		return nil, stray("it has a code and an error")

@@ -128,6 +128,9 @@ type Login struct {
 	// Callback names parameters beside code and state that the redirect
 	// brings once and that are worth keeping.
 	Callback []string `json:"callback,omitempty"`
+	// CodeParam names the parameter of the redirect that holds the code; empty
+	// means code (RFC 6749 §4.1.2).
+	CodeParam string `json:"code_param,omitempty"`
 	// TokenParams go with the exchange of the code.
 	TokenParams map[string]string `json:"token_params,omitempty"`
 }
