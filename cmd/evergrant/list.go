@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -134,17 +135,25 @@ func printKept(u *ui, rows []statusRow) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(u.out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tPROVIDER\tACCOUNT\tSTATE\tACCESS TOKEN\tREFRESH TOKEN")
+	fmt.Fprintln(w, "NAME\tPROVIDER\tACCOUNT\tSTATE\tACCESS TOKEN\tREFRESH TOKEN\tLOGGED IN")
 	for _, r := range rows {
 		if r.Failed != nil {
-			fmt.Fprintf(w, "%s\t-\t-\t%s\t-\t-\n", printable(r.Grant), stateUnreadable)
+			fmt.Fprintf(w, "%s\t-\t-\t%s\t-\t-\t-\n", printable(r.Grant), stateUnreadable)
 			continue
 		}
 		s := r.Status
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", printable(r.Grant), printable(comesFrom(s)), printable(orDash(s.Account)), s.State, accessWords(s), refreshWords(s))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(r.Grant), printable(comesFrom(s)), printable(orDash(s.Account)), s.State, accessWords(s), refreshWords(s), dayOf(s.LoginAt))
 	}
 	w.Flush()
 	return u.flush()
+}
+
+// dayOf is a date as a person writes it; "-" where it is not known.
+func dayOf(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format(time.DateOnly)
 }
 
 // comesFrom is who gave a grant: a provider of the catalog, else an issuer.
