@@ -366,3 +366,46 @@ func allMembers(f *tokenfile.File) []tokenfile.Member {
 	}
 	return ms
 }
+
+// DeleteFile removes a token file, a link to it, and all that is kept beside it
+// and in the rescue folders, once nobody works on it any more. It tells the
+// provider nothing: see [Source.Revoke]. Errors match ErrFile where there is no
+// such file, ErrTemporary where another process does not finish before ctx ends,
+// and ErrStorage.
+func DeleteFile(ctx context.Context, path string, cfg Config) error {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return fileError(path, "the token file "+path+" cannot be found from here", "give an absolute path", err)
+	}
+	p := &filePlace{path: path, abs: abs, rescue: cfg.rescueDirs(), warn: func(string, string) {}}
+	locked, err := p.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer locked.release()
+	s := locked.(*fileSession)
+	names := []string{s.at.file} // first: whoever comes without the lock finds nothing to write
+	if abs != s.at.file {
+		names = append(names, abs)
+	}
+	temps, err := s.temps("")
+	if err != nil {
+		return err
+	}
+	found, err := rescued(p.rescue, s.at.file, "")
+	if err != nil {
+		return err
+	}
+	for _, t := range append(temps, found...) {
+		names = append(names, t.path)
+	}
+	for _, n := range append(names, s.at.side, s.at.lock()) { // the lock last: until then it keeps others off
+		if err := os.Remove(n); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return storageError("undeleted", n, n+" could not be deleted", "look at the permissions of its folder", err)
+		}
+	}
+	if err := lockedfile.SyncDir(s.at.dir); err != nil {
+		return storageError("undeleted", s.at.dir, "a power cut may bring "+path+" back", "delete it again", err)
+	}
+	return nil
+}

@@ -202,3 +202,36 @@ func TestLoginCutByAPowerCut(t *testing.T) {
 		t.Errorf("after the power cut: %v", err)
 	}
 }
+
+// TestDeleteFile: nothing of a grant stays, and nobody who works on it is
+// disturbed.
+func TestDeleteFile(t *testing.T) {
+	b := newBed(t, idptest.Config{Habits: idptest.Habits{Rotation: true}})
+	if _, err := b.refresh(evergrant.RefreshOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	link := b.path + ".link"
+	if err := os.Symlink(b.path, link); err != nil {
+		t.Skip("no links here:", err)
+	}
+	cfg := evergrant.Config{RescueDirs: b.cfg.RescueDirs}
+	if _, err := b.during(b.open(), func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+		defer cancel()
+		if err := evergrant.DeleteFile(ctx, link, cfg); !errors.Is(err, evergrant.ErrTemporary) {
+			t.Errorf("deleting it during a refresh: %v", err)
+		}
+	}); err != nil {
+		t.Error(err)
+	}
+	b.living()
+	if err := evergrant.DeleteFile(context.Background(), link, cfg); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(filepath.Dir(b.path)); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	if err := evergrant.DeleteFile(context.Background(), b.path, cfg); !errors.Is(err, evergrant.ErrFile) {
+		t.Errorf("deleting it again: %v", err)
+	}
+}

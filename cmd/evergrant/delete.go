@@ -70,7 +70,7 @@ func (d *deletion) run(ctx context.Context, grant string) error {
 	if err != nil {
 		return err
 	}
-	remove := deleteFile
+	remove := d.deleteFile
 	if d.store != nil {
 		remove = d.deleteNamed
 	}
@@ -172,35 +172,23 @@ func (d *deletion) deleteNamed(ctx context.Context, name string, _ evergrant.Sta
 	return err
 }
 
-// deleteFile removes the token file, a link to it, and what was kept beside it.
-// The token file goes first: whoever is at work on it then finds none to write.
-func deleteFile(_ context.Context, path string, s evergrant.Status) error {
+// deleteFile removes a token file and what was kept beside it.
+func (d *deletion) deleteFile(ctx context.Context, path string, s evergrant.Status) error {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
 	file, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return fmt.Errorf("deleting %s: %w", path, err)
 	}
-	dir, base := filepath.Split(file)
-	names := []string{file}
-	if filepath.Clean(path) != file {
-		names = append(names, path)
+	if err := evergrant.DeleteFile(ctx, path, evergrant.Config{}); err != nil {
+		return err
 	}
-	side := "." + base + ".evergrant"
-	entries, err := os.ReadDir(filepath.Clean(dir))
-	if err != nil {
-		return fmt.Errorf("deleting what is beside %s: %w", path, err)
+	secret, ok := strings.CutPrefix(s.SecretRef, "file:")
+	if !ok || filepath.Base(secret) != filepath.Base(file)+secretEnd || filepath.Dir(secret) != filepath.Dir(file) {
+		return nil
 	}
-	for _, e := range entries {
-		if n := e.Name(); n == side || strings.HasPrefix(n, side+".") {
-			names = append(names, filepath.Join(dir, n))
-		}
-	}
-	if secret, ok := strings.CutPrefix(s.SecretRef, "file:"); ok && filepath.Base(secret) == base+secretEnd && filepath.Dir(secret) == filepath.Dir(file) {
-		names = append(names, secret) // of a client that was registered for this grant
-	}
-	for _, n := range names {
-		if err := os.Remove(n); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return &evergrant.Error{Class: evergrant.ErrStorage, Rule: "undeleted", Says: n + " could not be deleted", Do: "look at the permissions of its folder; the grant is " + string(s.State), Path: n, Err: err}
-		}
+	if err := os.Remove(secret); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a client that was registered for this grant
+		return &evergrant.Error{Class: evergrant.ErrStorage, Rule: "undeleted", Says: secret + " could not be deleted", Do: "delete it yourself: it is the secret of a client nobody needs any more", Path: secret, Err: err}
 	}
 	return nil
 }
