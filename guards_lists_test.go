@@ -24,7 +24,7 @@ var revealers = []string{
 	// keys, signatures, and what is signed
 	"jose.authenticate", "jose.Front", "jose.Proofs.Header", "jose.signSecret", "jose.Provider.candidates", "jose.checkHash",
 	"jose.Inspect", "jose.parseBlock", "jose.parsePKCS12", "jose.pbes2.derive",
-	"login.wire.document", "login.wire.identity",
+	"login.wire.document", "login.wire.identity", "login.wire.hybrid",
 	"store/keyring.cost.key",
 
 	// other programs' files, which hold them in the clear
