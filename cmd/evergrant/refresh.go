@@ -57,8 +57,9 @@ without secrets, so the next run needs no flags.
 
 // refreshed is the result of refresh as JSON.
 type refreshed struct {
-	File         string     `json:"file"`
-	Outcome      string     `json:"outcome"` // fresh, adopted, recovered
+	File         string     `json:"file,omitempty"`
+	Name         string     `json:"name,omitempty"` // of a kept grant, in the place of file
+	Outcome      string     `json:"outcome"`        // fresh, adopted, recovered
 	Generation   uint64     `json:"generation"`
 	ExpiresAt    time.Time  `json:"expires_at,omitzero"`
 	RefreshToken string     `json:"refresh_token_was,omitempty"` // kept, replaced; "" if nothing was sent
@@ -95,7 +96,10 @@ func membersOf(changes []evergrant.Change) []memberOf {
 }
 
 func refreshedJSON(path string, r *evergrant.Result, show bool) refreshed {
-	v := refreshed{File: path, Outcome: outcomeWord(r), Generation: r.Token.Generation, ExpiresAt: r.Token.Expiry, Replayed: r.Replayed, Changes: membersOf(r.Changes)}
+	v := refreshed{Outcome: outcomeWord(r), Generation: r.Token.Generation, ExpiresAt: r.Token.Expiry, Replayed: r.Replayed, Changes: membersOf(r.Changes)}
+	if v.File = path; isName(path) {
+		v.File, v.Name = "", path
+	}
 	if r.Outcome == evergrant.Fresh {
 		v.RefreshToken = map[bool]string{true: "replaced", false: "kept"}[r.Rotated]
 	}
