@@ -37,6 +37,7 @@ type attempt struct {
 	try     try
 	proofs  *jose.Proofs // nil unless the grant is bound to a key
 	replay  bool
+	leaves  moment // when the request began to leave; zero: it did not
 	sent    string // the refresh token that was sent
 	secrets []oauth.Secret
 	dialect oauth.Dialect
@@ -145,6 +146,11 @@ func (x *attempt) conclude(ctx context.Context, f finding) outcome {
 	o := outcome{found: f, err: f.failure()}
 	switch f.Outcome {
 	case Uncertain:
+		if !x.leaves.At.IsZero() { // dialing may have taken longer than a window is open
+			in := *x.st.Intent
+			in.Started = x.leaves
+			x.st.Intent = &in
+		}
 		since := x.st.Intent.Started.At
 		x.st.doubtIntent(f.Says)
 		x.remember(f)

@@ -78,13 +78,14 @@ func (t terms) grace() time.Duration { return t.provider().Rotation().Grace }
 
 // healable reports whether a lost reply can still be had again: then every
 // call tries, however good the access token is, for the window closes. An open
-// intent counts once its owner has had a moment to finish.
+// intent counts once its request left: only the lock tells whether its owner
+// lives, and who lives has it back in a moment.
 func (t terms) healable(st *state, now time.Time) bool {
 	var since moment
 	switch {
 	case st.Doubt != nil:
 		since = st.Doubt.Since
-	case st.Intent != nil && st.Intent.Started.age(now) > time.Second:
+	case st.Intent != nil && st.Intent.Phase == sending:
 		since = st.Intent.Started
 	default:
 		return false

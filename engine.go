@@ -275,7 +275,10 @@ func (g *engine) attempt(ctx context.Context, s session, h holding, t terms, c c
 		return outcome{err: asError(err)}
 	}
 	defer x.try.discard()
-	answer, err := g.send(ctx, req, c.certs, deadline, func() error { return x.try.mark(sending) })
+	answer, err := g.send(ctx, req, c.certs, deadline, func() error {
+		x.leaves = thisMoment() // before the mark: a grace window cannot have begun earlier
+		return x.try.mark(sending)
+	})
 	if err != nil {
 		return x.unanswered(ctx, err)
 	}

@@ -267,6 +267,9 @@ func (t *storeTry) mark(p phase) error {
 	ctx, cancel := late(context.Background())
 	defer cancel()
 	t.in.Phase = p
+	if p == sending {
+		t.in.Started = thisMoment() // the request leaves now, however long the dialing took
+	}
 	t.r.Intent = encodeObject(&t.in, false) // the rest is as begin stored it
 	return t.s.p.store.Put(ctx, t.r, t.r.Generation)
 }
