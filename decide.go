@@ -81,16 +81,15 @@ func (t terms) grace() time.Duration { return t.provider().Rotation().Grace }
 // intent counts once its request left: only the lock tells whether its owner
 // lives, and who lives has it back in a moment.
 func (t terms) healable(st *state, now time.Time) bool {
-	var since moment
+	var age time.Duration
 	switch {
 	case st.Doubt != nil:
-		since = st.Doubt.Since
+		age = st.Doubt.windowAge(now)
 	case st.Intent != nil && st.Intent.Phase == sending:
-		since = st.Intent.Started
+		age = st.Intent.Started.age(now)
 	default:
 		return false
 	}
-	age := since.age(now)
 	return age >= 0 && age < t.grace()/2
 }
 
@@ -283,7 +282,7 @@ func inDoubt(q ask, h *holding, t terms, e expiry, now time.Time) decision {
 	d := h.st.Doubt
 	// A window shorter than the time a request may travel is no licence: the
 	// replay rotates, its window ends, and the first request arrives after it.
-	if g := t.grace(); g >= d.Deadline.Sub(d.LastAt) && g > 0 && d.age(now) >= 0 && d.age(now) < g/2 {
+	if g := t.grace(); g >= d.Deadline.Sub(d.LastAt) && g > 0 && d.windowAge(now) >= 0 && d.windowAge(now) < g/2 {
 		if next := d.LastAt.Add(backoff(d.Tries-1, graceDelays)); now.Before(next) {
 			return decision{do: wait, until: next, err: d.failure(e)}
 		}

@@ -30,6 +30,9 @@ var retryDelays = []time.Duration{500 * time.Millisecond, time.Second, 2 * time.
 // lastTryDelays space the tries that are left to a grant in doubt.
 var lastTryDelays = []time.Duration{0, time.Minute, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour}
 
+// graceTries in a row open the window of a grace anew each time.
+const graceTries = 5
+
 // graceDelays space the replays inside a grace window: the first is made at
 // once.
 var graceDelays = []time.Duration{0, time.Second, 5 * time.Second, 15 * time.Second}

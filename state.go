@@ -204,6 +204,7 @@ type doubt struct {
 	Deadline time.Time // until then one of them may still arrive
 	Tries    int
 	LastAt   time.Time // when the last of them was sent
+	Latest   moment    // the same, by both clocks
 	Cause    string
 	RetryAt  time.Time // a further last try is not made before
 	Grant    identity  // as in the intent
@@ -218,6 +219,7 @@ func (d *doubt) members() []member {
 		{"deadline", &d.Deadline},
 		{"tries", &d.Tries},
 		{"last_at", &d.LastAt},
+		{"latest", &d.Latest},
 		{"cause", &d.Cause},
 		{"retry_at", &d.RetryAt},
 		{"grant", &d.Grant},
@@ -478,7 +480,7 @@ func (st *state) doubtIntent(cause string) {
 	}
 	d.Attempts = append(slices.Clone(d.Attempts), in.Attempt)
 	d.Tries++
-	d.Cause, d.Grant, d.LastAt = cause, in.Grant, in.Started.At
+	d.Cause, d.Grant, d.LastAt, d.Latest = cause, in.Grant, in.Started.At, in.Started
 	if in.Deadline.After(d.Deadline) {
 		d.Deadline = in.Deadline
 	}
@@ -550,6 +552,18 @@ func (st *state) dropReferences() {
 
 // age is how long ago the first request in doubt was sent.
 func (d *doubt) age(now time.Time) time.Duration { return d.Since.age(now) }
+
+// windowAge is how long a grace window may be open at least: it begins with the
+// request that the provider handled, and that may have been the last one, if
+// those before never arrived. If they did, nobody has the token that they
+// brought, and nothing is lost by another try. After a few tries only the first
+// one counts.
+func (d *doubt) windowAge(now time.Time) time.Duration {
+	if d.Tries > graceTries || d.Latest.At.IsZero() {
+		return d.age(now)
+	}
+	return d.Latest.age(now)
+}
 
 // arrived reports whether no request in doubt can arrive any more. A clock that
 // was set back since must not make that last for years: then the time since

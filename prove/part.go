@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,11 @@ func goTest(pkg string, flags ...string) []string {
 	return append(append([]string{"go", "test", "-count=1", "-v", "-timeout=30m"}, flags...), pkg)
 }
 
+// worldSeed is the seed of the simulated world: the same one each time, so that a
+// tree that passed passes again. EVERGRANT_SEED names another; 0 draws a new one,
+// which is how to look for what is still unknown.
+func worldSeed() string { return cmp.Or(os.Getenv("EVERGRANT_SEED"), "1") }
+
 // parts are the proofs, in the order in which they are run: what fails most
 // often comes first.
 var parts = []part{
@@ -47,7 +53,7 @@ var parts = []part{
 		figures.Kills: 2000, figures.Terms: 100, figures.Errors: 100, figures.Pairs: 100, figures.Requests: 2000,
 		figures.Cuts: 1000, figures.Cuts + "/ext4": 100, figures.Cuts + "/xfs": 100, figures.Cuts + "/btrfs": 100,
 	}},
-	{name: "simworld", command: goTest("./simworld"), env: []string{full}, own: true, wants: map[string]float64{
+	{name: "simworld", command: append(goTest("./simworld"), "-seed="+worldSeed()), env: []string{full}, own: true, wants: map[string]float64{
 		figures.Years: 25, figures.Faults: 10_000, figures.Crashes: 1000, figures.Requests: 10_000, figures.Checks: 100_000,
 	}},
 	{name: "model", command: goTest("./model"), env: []string{full}, own: true, wants: map[string]float64{
