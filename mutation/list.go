@@ -163,7 +163,7 @@ var mutations = []mutation{
 		edits: []edit{{"decide.go", `if !d.arrived(now) {`, `if false && !d.arrived(now) {`}},
 		pkg:   ".", run: "^TestP5LastTryWaits$", quick: true},
 	{id: "P5-half", promise: "P5", breaks: "a replay is made in the whole of a grace window",
-		edits: []edit{{"decide.go", `d.age(now) < g/2`, `d.age(now) < g`}},
+		edits: []edit{{"decide.go", `d.windowAge(now) < g/2`, `d.age(now) < g`}},
 		pkg:   ".", run: "^TestP5HalfOfTheGrace$"},
 	{id: "P5-quiet", promise: "P5", breaks: "after a replay the next refresh does not wait for the request in doubt",
 		edits: []edit{{"state.go", `st.QuietUntil = later(st.QuietUntil, st.Doubt.Deadline)`, `_ = st.Doubt.Deadline`}},
