@@ -212,9 +212,14 @@ func (s *story) heal() {
 }
 
 // serves: the access token at hand has not ended, so that one is printed and
-// nothing is sent, whatever happened (P6).
+// nothing is sent, whatever happened (P6). Where a grace window is open, even
+// this command asks again for what was lost.
 func (s *story) serves() {
-	r := s.next(0, "token")
+	due := 0
+	if s.b.grace {
+		due = 1
+	}
+	r := s.next(due, "token")
 	of, _, living := s.b.idp.FindAccess(strings.TrimSpace(r.out))
 	if r.exit != 0 || of != s.b.grant.ID || !living {
 		s.fault("a valid access token was not served")
