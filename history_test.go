@@ -80,20 +80,25 @@ var register = porcupine.Model{
 	},
 }
 
+// unclear is a history that cannot be judged in time: the search for an order is
+// exponential, and seldom one has too many steps at once.
+const unclear = "Porcupine came to no conclusion in time"
+
 // checkHistory says what is wrong with a run: with what the callers saw, by
 // Porcupine and by the rule of an explicit refresh, and with what the provider
 // saw. "" is a correct history.
 func checkHistory(steps []step, ledger []issue, begun int) string {
-	switch porcupine.CheckOperationsTimeout(register, operations(steps, ledger, begun), time.Minute) {
-	case porcupine.Illegal:
+	seen := porcupine.CheckOperationsTimeout(register, operations(steps, ledger, begun), time.Minute)
+	if seen == porcupine.Illegal {
 		return "what the callers saw is not linearizable"
-	case porcupine.Unknown:
-		return "Porcupine came to no conclusion in time"
 	}
 	for _, check := range []func([]step, []issue) string{checkRefreshes, checkSources, checkLedger} {
 		if wrong := check(steps, ledger); wrong != "" {
 			return wrong
 		}
+	}
+	if seen == porcupine.Unknown {
+		return unclear
 	}
 	return ""
 }
@@ -419,12 +424,18 @@ func TestHistories(t *testing.T) {
 		rounds = 30
 	}
 	t.Logf("seed %d (replay with -seed)", seed)
-	for i := range rounds {
+	for i, again := 0, 3; i < rounds; i++ {
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
 			th := newTheatre(t, program)
 			th.play(rand.New(rand.NewPCG(seed, uint64(i))), historyTime)
 			ledger := th.ledger()
-			if wrong := checkHistory(th.steps, ledger, order(1, 1)); wrong != "" {
+			wrong := checkHistory(th.steps, ledger, order(1, 1))
+			if wrong == unclear && again > 0 { // another one is played for it
+				again, rounds = again-1, rounds+1
+				t.Log(wrong)
+				return
+			}
+			if wrong != "" {
 				t.Errorf("%s\n%s", wrong, th.tell(ledger))
 			}
 			t.Log(th.summary(ledger))
