@@ -189,7 +189,7 @@ func (x *attempt) unspent(ctx context.Context, f finding) error {
 	x.st.clearIntent()
 	x.remember(f)
 	if x.st.Doubt != nil && f.Outcome != "" {
-		later := *x.st.Doubt // others may share it
+		later := *x.st.Doubt                          // others may share it
 		if x.t.grace() > 0 && !x.leaves.At.IsZero() { // some servers say no and do it: then the window began with this one
 			later.Latest, later.LastAt = x.leaves, x.leaves.At
 			later.Tries++
