@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/evergrant/evergrant/internal/lockedfile"
@@ -37,8 +38,8 @@ type attempt struct {
 	try     try
 	proofs  *jose.Proofs // nil unless the grant is bound to a key
 	replay  bool
-	leaves  moment // when the request began to leave; zero: it did not
-	sent    string // the refresh token that was sent
+	leaves  atomic.Pointer[moment] // when the request began to leave; nil: it did not
+	sent    string                 // the refresh token that was sent
 	secrets []oauth.Secret
 	dialect oauth.Dialect
 }
@@ -146,9 +147,9 @@ func (x *attempt) conclude(ctx context.Context, f finding) outcome {
 	o := outcome{found: f, err: f.failure()}
 	switch f.Outcome {
 	case Uncertain:
-		if !x.leaves.At.IsZero() { // dialing may have taken longer than a window is open
+		if left := x.leaves.Load(); left != nil { // dialing may have taken longer than a window is open
 			in := *x.st.Intent
-			in.Started = x.leaves
+			in.Started = *left
 			x.st.Intent = &in
 		}
 		since := x.st.Intent.Started.At
@@ -189,9 +190,9 @@ func (x *attempt) unspent(ctx context.Context, f finding) error {
 	x.st.clearIntent()
 	x.remember(f)
 	if x.st.Doubt != nil && f.Outcome != "" {
-		later := *x.st.Doubt                          // others may share it
-		if x.t.grace() > 0 && !x.leaves.At.IsZero() { // some servers say no and do it: then the window began with this one
-			later.Latest, later.LastAt = x.leaves, x.leaves.At
+		later := *x.st.Doubt                                         // others may share it
+		if left := x.leaves.Load(); left != nil && x.t.grace() > 0 { // some servers say no and do it: then the window began with this one
+			later.Latest, later.LastAt = *left, left.At
 			later.Tries++
 		}
 		later.RetryAt = time.Now().UTC().Add(backoff(x.st.Last.Failed, lastTryDelays))

@@ -276,7 +276,8 @@ func (g *engine) attempt(ctx context.Context, s session, h holding, t terms, c c
 	}
 	defer x.try.discard()
 	answer, err := g.send(ctx, req, c.certs, deadline, func() error {
-		x.leaves = thisMoment() // before the mark: a grace window cannot have begun earlier
+		now := thisMoment() // before the mark: a grace window cannot have begun earlier
+		x.leaves.Store(&now)
 		return x.try.mark(sending)
 	})
 	if err != nil {
