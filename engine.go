@@ -131,6 +131,16 @@ func (g *engine) look(ctx context.Context) (holding, error) {
 	return h, nil
 }
 
+// view is a look with what identifies the grant.
+func (g *engine) view(ctx context.Context) (holding, terms, error) {
+	h, err := g.look(ctx)
+	if err != nil {
+		return h, terms{}, err
+	}
+	t, err := g.terms(&h)
+	return h, t, err
+}
+
 // pause waits before another round. It reports false when the call has no time
 // left for it.
 func (g *engine) pause(ctx context.Context, o outcome, n int) bool {

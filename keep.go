@@ -164,7 +164,7 @@ func (k *newcomerGrant) create(ctx context.Context, p *filePlace, f *tokenfile.F
 		return fileError(p.path, "the token file "+p.path+" is a link that leads nowhere", "remove the link, or make the folder it leads to", nil)
 	}
 	dir, base := filepath.Split(p.abs)
-	if err := makeFolder(filepath.Clean(dir)); err != nil {
+	if err := lockedfile.MakeDirectory(filepath.Clean(dir)); err != nil {
 		return storageError("folder-missing", dir, "the folder of "+p.path+" cannot be made", "check the path and its permissions", err)
 	}
 	side := filepath.Join(dir, "."+base+sideMark)
@@ -200,24 +200,6 @@ func absent(path string) error {
 		return &movedError{}
 	}
 	return nil
-}
-
-// makeFolder makes a folder and those above it, each durably: a durable file in
-// a folder whose own name is lost in a power cut is lost too.
-func makeFolder(dir string) error {
-	if info, err := os.Stat(dir); err == nil && info.IsDir() {
-		return nil
-	}
-	above := filepath.Dir(dir)
-	if above != dir {
-		if err := makeFolder(above); err != nil {
-			return err
-		}
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return lockedfile.SyncDir(above)
 }
 
 // reconnect puts the new grant in the place of the one that is there. Its

@@ -61,11 +61,7 @@ type Status struct {
 // Status looks at the grant without the lock and without the network.
 func (s *Source) Status(ctx context.Context) (Status, error) {
 	g := &s.engine
-	h, err := g.look(ctx)
-	if err != nil {
-		return Status{}, err
-	}
-	t, err := g.terms(&h)
+	h, t, err := g.view(ctx)
 	if err != nil {
 		return Status{}, err
 	}
@@ -160,11 +156,7 @@ type Plan struct {
 // It sends and writes nothing, and fetches no secret by a command.
 func (s *Source) Plan(ctx context.Context) (Plan, error) {
 	g := &s.engine
-	h, err := g.look(ctx)
-	if err != nil {
-		return Plan{}, err
-	}
-	t, err := g.terms(&h)
+	h, t, err := g.view(ctx)
 	if err != nil {
 		return Plan{}, err
 	}

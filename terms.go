@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/evergrant/evergrant/internal/tokenfile"
@@ -221,16 +220,7 @@ func (g *engine) dialect(t terms) oauth.Dialect {
 	if p == nil {
 		return oauth.Dialect{}
 	}
-	d := oauth.Dialect{Form: p.Answer.Form, Pointer: p.Answer.Pointer, OKField: p.Answer.OKField}
-	for standard, here := range p.Answer.Members {
-		if here != "" && !strings.HasPrefix(here, "/") {
-			if d.Rename == nil {
-				d.Rename = map[string]string{}
-			}
-			d.Rename[here] = standard
-		}
-	}
-	return d
+	return oauth.Dialect{Form: p.Answer.Form, Pointer: p.Answer.Pointer, OKField: p.Answer.OKField, Rename: p.Answer.Renames()}
 }
 
 func missingEndpoint(p *provider.Provider, vars map[string]string) error {

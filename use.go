@@ -102,11 +102,7 @@ func (s *Source) Revoke(ctx context.Context) error {
 }
 
 func (g *engine) revoke(ctx context.Context) error {
-	h, err := g.look(ctx)
-	if err != nil {
-		return err
-	}
-	t, err := g.terms(&h)
+	h, t, err := g.view(ctx)
 	if err != nil {
 		return err
 	}
@@ -253,11 +249,7 @@ func unasked(what string, err error, send *oauth.SendError) *Error {
 // the refresh token (RFC 7662). Most servers want a client that authenticates.
 func (s *Source) Introspect(ctx context.Context, refreshToken bool) (*oauth.Introspection, error) {
 	g := &s.engine
-	h, err := g.look(ctx)
-	if err != nil {
-		return nil, err
-	}
-	t, err := g.terms(&h)
+	h, t, err := g.view(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -294,11 +286,7 @@ func (s *Source) Userinfo(ctx context.Context) (*oauth.Userinfo, error) {
 		return nil, err
 	}
 	g := &s.engine
-	h, err := g.look(ctx)
-	if err != nil {
-		return nil, err
-	}
-	t, err := g.terms(&h)
+	h, t, err := g.view(ctx)
 	if err != nil {
 		return nil, err
 	}

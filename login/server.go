@@ -3,7 +3,6 @@ package login
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/evergrant/evergrant/oauth"
 	"github.com/evergrant/evergrant/provider"
@@ -144,13 +143,7 @@ func (c *Config) dialect() oauth.Dialect {
 	if p == nil {
 		return oauth.Dialect{}
 	}
-	d := oauth.Dialect{Form: p.Answer.Form, Pointer: p.Answer.Pointer, OKField: p.Answer.OKField, Rename: map[string]string{}}
-	for standard, here := range p.Answer.Members {
-		if here != "" && !strings.HasPrefix(here, "/") {
-			d.Rename[here] = standard
-		}
-	}
-	return d
+	return oauth.Dialect{Form: p.Answer.Form, Pointer: p.Answer.Pointer, OKField: p.Answer.OKField, Rename: p.Answer.Renames()}
 }
 
 // noPKCE says whether to leave PKCE out, and refuses to weaken it.

@@ -41,6 +41,22 @@ func (p *Provider) RefreshURL(vars map[string]string) (string, error) {
 	return p.Expand(p.Endpoints.Refresh, vars)
 }
 
+// Renames maps the provider's names of members to the standard's, as far as they
+// stand where the standard has them; nil if none has another name.
+func (a Answer) Renames() map[string]string {
+	var names map[string]string
+	for standard, here := range a.Members {
+		if here == "" || strings.HasPrefix(here, "/") {
+			continue
+		}
+		if names == nil {
+			names = map[string]string{}
+		}
+		names[here] = standard
+	}
+	return names
+}
+
 // VarsIn reads the values of the variables back out of a token URL that was
 // built from the entry's own template; nil if it was not.
 func (p *Provider) VarsIn(tokenURL string) map[string]string {

@@ -189,7 +189,7 @@ func WriteElsewhere(dirs []string, name string, b []byte) (path string, err erro
 // ownDirectory creates dir durably where it is missing, and checks that nobody
 // else can write in it.
 func ownDirectory(dir string) error {
-	if err := makeDirectory(dir); err != nil {
+	if err := MakeDirectory(dir); err != nil {
 		return err
 	}
 	fi, err := os.Stat(dir)
@@ -211,15 +211,15 @@ func ownDirectory(dir string) error {
 	return nil
 }
 
-// makeDirectory is MkdirAll that syncs the parent of each directory it creates: a
+// MakeDirectory is os.MkdirAll with mode 0700 that syncs the parent of each directory it creates: a
 // durable file in a directory whose own name is lost is lost too.
-func makeDirectory(dir string) error {
+func MakeDirectory(dir string) error {
 	if fi, err := os.Stat(dir); err == nil && fi.IsDir() {
 		return nil
 	}
 	parent := filepath.Dir(dir)
 	if parent != dir {
-		if err := makeDirectory(parent); err != nil {
+		if err := MakeDirectory(parent); err != nil {
 			return err
 		}
 	}
