@@ -187,7 +187,7 @@ func (w *work) sample(name string, pid int, gives bool, ended <-chan struct{}) {
 	for {
 		for _, p := range append(children(pid), pid) {
 			for _, file := range []string{"cmdline", "environ"} {
-				if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p, file)); err == nil && !(gives && file == "environ") {
+				if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p, file)); err == nil && len(b) > 0 && !(gives && file == "environ") {
 					w.mu.Lock()
 					w.found.Text(fmt.Sprintf("%s: /proc/PID/%s", name, file), string(b))
 					w.samples++
@@ -312,7 +312,9 @@ func (w *work) play(list []command) {
 	for _, h := range w.found.Hits {
 		t.Errorf("a secret stands in %s", h)
 	}
-	if w.found.Bytes < 50_000 || w.samples < len(list) {
+	// A fast machine sees less of each process, but something of each: its
+	// command line, and what -v says.
+	if w.found.Bytes < int64(1000*len(list)) || w.samples < len(list) {
 		t.Errorf("too little was looked at: %d samples, %s", w.samples, w.found)
 	}
 	t.Logf("%d commands, %d samples of /proc; %s", len(list), w.samples, w.found)
