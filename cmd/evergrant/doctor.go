@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -26,7 +27,8 @@ is the path of a token file or the name of a kept grant. Sends and writes nothin
 ` + exitCodes,
 		Args: oneFile("doctor"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			src, err := t.open(cmd.Context(), args[0], nil)
+			var p patient
+			src, err := t.open(cmd.Context(), args[0], func(c *evergrant.Config) { c.OnEvent = p.note })
 			if err != nil {
 				return err
 			}
@@ -39,7 +41,7 @@ is the path of a token file or the name of a kept grant. Sends and writes nothin
 			if err != nil {
 				return err
 			}
-			p := patient{status: s, plan: plan, named: isName(args[0]), bound: s.Bound}
+			p.status, p.plan, p.named, p.bound = s, plan, isName(args[0]), s.Bound
 			if p.kept = "in the file " + s.Grant; p.named {
 				store, err := openStore(u)
 				if err != nil {
@@ -66,7 +68,15 @@ type patient struct {
 	status       evergrant.Status
 	plan         evergrant.Plan
 	named, bound bool
-	kept         string // where, in words
+	kept         string            // where, in words
+	notes        []evergrant.Noted // what a refresh would warn of
+}
+
+// note keeps a warning for the advice, where it stands with its next step.
+func (p *patient) note(e evergrant.Event) {
+	if n, ok := e.(evergrant.Noted); ok {
+		p.notes = append(p.notes, n)
+	}
 }
 
 // advice is one thing a person should know or change, worst first.
@@ -80,7 +90,12 @@ type advice struct {
 func (p *patient) diagnose() []advice {
 	s, plan := p.status, p.plan
 	var out []advice
-	add := func(grave bool, says, do string) { out = append(out, advice{grave, says, do}) }
+	add := func(grave bool, says, do string) {
+		known := func(a advice) bool { return do != "" && a.Do == do }
+		if !slices.ContainsFunc(out, known) {
+			out = append(out, advice{grave, says, do})
+		}
+	}
 	for _, e := range []*evergrant.Error{plan.Problem, plan.Storage} {
 		if e != nil {
 			add(true, e.Error(), e.Do)
@@ -88,6 +103,9 @@ func (p *patient) diagnose() []advice {
 	}
 	if info, err := os.Stat(s.Grant); !p.named && err == nil && info.Mode().Perm()&0o077 != 0 {
 		add(true, "other users can read the token file", "chmod 600 "+s.Grant)
+	}
+	for _, n := range p.notes {
+		add(false, n.Says, n.Do)
 	}
 	if s.ExpiresAt.IsZero() {
 		add(false, "nobody says how long the access token is valid, so it is renewed only when asked", "say it once with --session-lifetime")

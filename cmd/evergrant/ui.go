@@ -26,8 +26,9 @@ type ui struct {
 	out *buffered
 	err io.Writer
 
-	mu     sync.Mutex // watch talks from several goroutines; guards out in flushed, err and status
-	status string     // what stands in the last line of the terminal; "" if nothing
+	mu     sync.Mutex      // watch talks from several goroutines; guards out in flushed, and all below
+	status string          // what stands in the last line of the terminal; "" if nothing
+	told   map[string]bool // what each try of a command would say again
 }
 
 // buffered collects a result, so that it leaves in one write, and after a
@@ -223,11 +224,14 @@ func (u *ui) fail(err error) {
 	u.line("hint: " + f.Hint)
 }
 
-// event prints what happens on the way.
+// event prints what happens on the way. What stays true from try to try is
+// said once.
 func (u *ui) event(e evergrant.Event) {
 	switch e := e.(type) {
 	case evergrant.Identified:
-		u.say("%s: found the token endpoint %s in the file (provider %s); remembered after the first success", e.Grant, e.TokenURL, orDash(e.Provider))
+		if u.first("identified " + e.Grant + " " + e.TokenURL) {
+			u.say("%s: found the token endpoint %s in the file (provider %s); remembered after the first success", e.Grant, e.TokenURL, orDash(e.Provider))
+		}
 	case evergrant.Retrying:
 		u.say("%s; trying again in %s", clause(e.Says), brief(e.After))
 	case evergrant.Waiting:
@@ -235,8 +239,24 @@ func (u *ui) event(e evergrant.Event) {
 	case evergrant.Held:
 		u.warn(e.Says, "")
 	case evergrant.Noted:
-		u.warn(e.Says, e.Do)
+		if u.first(e.Says) {
+			u.warn(e.Says, e.Do)
+		}
 	}
+}
+
+// first reports whether a thing has not been said yet.
+func (u *ui) first(says string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.told[says] {
+		return false
+	}
+	if u.told == nil {
+		u.told = make(map[string]bool)
+	}
+	u.told[says] = true
+	return true
 }
 
 // terminal reports whether stderr is one that can rewrite a line.
