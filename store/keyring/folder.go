@@ -153,7 +153,7 @@ func (s *Store) stems() ([]string, error) {
 // makeFolder creates the folder durably and refuses one in which others may
 // put files.
 func (s *Store) makeFolder() error {
-	if err := makeDirs(s.dir); err != nil {
+	if err := lockedfile.MakeDirectory(s.dir); err != nil {
 		return fmt.Errorf("creating the folder of the store: %w", err)
 	}
 	fi, err := os.Stat(s.dir)
@@ -168,23 +168,6 @@ func (s *Store) makeFolder() error {
 
 // hasModes: the permission bits say who may read.
 const hasModes = runtime.GOOS != "windows" && runtime.GOOS != "plan9"
-
-// makeDirs is os.MkdirAll with each new name durable.
-func makeDirs(dir string) error {
-	if fi, err := os.Stat(dir); err == nil && fi.IsDir() {
-		return nil
-	}
-	parent := filepath.Dir(dir)
-	if parent != dir {
-		if err := makeDirs(parent); err != nil {
-			return err
-		}
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return lockedfile.SyncDir(parent)
-}
 
 // read is load for those who do not hold the store's lock. What looks like an
 // older copy may be a record that is just being replaced, so it is looked at

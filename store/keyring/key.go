@@ -105,9 +105,12 @@ func (c *cost) key(ctx context.Context, ask func(context.Context) (oauth.Secret,
 }
 
 // CreateKeyFile makes a key file: 32 random bytes in base64, mode 0600, durable
-// when it returns. An existing file is left alone; the error then matches
-// fs.ErrExist.
+// when it returns, as is its folder, which is made with mode 0700 if there is
+// none. An existing file is left alone; the error then matches fs.ErrExist.
 func CreateKeyFile(path string) error {
+	if err := lockedfile.MakeDirectory(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("creating a key file: %w", err)
+	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("creating a key file: %w", err)
