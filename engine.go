@@ -285,7 +285,7 @@ func (g *engine) attempt(ctx context.Context, s session, h holding, t terms, c c
 		return outcome{err: asError(err)}
 	}
 	defer x.try.discard()
-	answer, err := g.send(ctx, req, c.certs, deadline, func() error {
+	answer, err := g.send(ctx, req, c.Certificates, deadline, func() error {
 		now := thisMoment() // before the mark: a grace window cannot have begun earlier
 		x.leaves.Store(&now)
 		return x.try.mark(sending)

@@ -11,8 +11,9 @@ var revealers = []string{
 
 	// comparing with what was sent and stored, by digest or in memory
 	"Source.Rejected", "attempt.salvage", "attempt.answered", "attempt.misplaced",
-	"attempt.expiry", // the lifetime inside a JWT
-	"Config.key",     // a key is parsed
+	"attempt.expiry",      // the lifetime inside a JWT
+	"Config.key",          // a key is parsed
+	"Credentials.lacking", // its length
 	"oauth.Secret.Equal", "oauth.Scrub",
 
 	// the wire: what goes into a request
@@ -34,8 +35,8 @@ var revealers = []string{
 	// asked for by a person, or kept in a file at a person's wish
 	"cmd/evergrant.tokenFormats", "cmd/evergrant.tokenJSON", "cmd/evergrant.execCredential", "cmd/evergrant.saslText", "cmd/evergrant.gitLines",
 	"cmd/evergrant.gitHelper.get", "cmd/evergrant.refreshedJSON", "cmd/evergrant.printRefreshed", "cmd/evergrant.execCommand", "cmd/evergrant.exporting.grant",
-	"cmd/evergrant.askOnce", "cmd/evergrant.boundDocument", "cmd/evergrant.loginFlow.clientKey", "cmd/evergrant.loginFlow.authenticate", "cmd/evergrant.loginFlow.finish",
-	"cmd/evergrant.loginFlow.keepSecret", "cmd/evergrant.parseKey", "cmd/evergrant.secretBeside",
+	"cmd/evergrant.askOnce", "cmd/evergrant.boundDocument", "cmd/evergrant.loginFlow.finish",
+	"cmd/evergrant.loginFlow.keepSecret", "cmd/evergrant.secretBeside",
 	"cmd/evergrant.withoutTokens", "cmd/evergrant.target.checkIdentity", "cmd/evergrant.scopeOf", // compared with what a server says
 }
 

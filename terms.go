@@ -139,17 +139,17 @@ func (g *engine) request(h *holding, t terms, c credentials) (*oauth.Request, er
 	if t.id.TokenURL == "" {
 		return nil, missingEndpoint(t.provider(), g.cfg.Vars)
 	}
-	if c.secret.IsZero() { // of a Google file, and of a grant that was imported with its secret
-		c.secret = h.ownSecret()
+	if c.Secret.IsZero() { // of a Google file, and of a grant that was imported with its secret
+		c.Secret = h.ownSecret()
 	}
-	if t.id.ClientID == "" && (!t.id.anonymous() || !c.secret.IsZero()) {
+	if t.id.ClientID == "" && (!t.id.anonymous() || !c.Secret.IsZero()) {
 		return nil, &Error{Class: ErrUsage, Rule: "client-id-missing", Says: "the client id of the app registration is not known", Do: "say it once with --client-id; it is remembered after the first success"}
 	}
 	make, ok := grantRequests[t.id.Grant.Type]
 	if !ok {
 		return nil, &Error{Class: ErrUsage, Rule: "grant-unknown", Says: "a grant of type " + t.id.Grant.Type + " is not known", Do: "use client_credentials, jwt-bearer, saml2-bearer, token-exchange or password"}
 	}
-	auth, err := clientAuth(t, c)
+	auth, err := clientAuth(t, c.Credentials)
 	if err != nil {
 		return nil, err
 	}

@@ -189,20 +189,20 @@ func (st *state) revoked(h *holding, t terms, ended string) *state {
 // ownAuth is the client authentication for an endpoint that is not the token
 // endpoint: as there, but never none of all.
 func (g *engine) ownAuth(h *holding, t terms, c credentials) (oauth.ClientAuth, error) {
-	if c.secret.IsZero() {
-		c.secret = h.ownSecret()
+	if c.Secret.IsZero() {
+		c.Secret = h.ownSecret()
 	}
 	if t.id.ClientID == "" {
 		return oauth.NoClient, nil // the token alone; the server says if it wants more
 	}
-	return clientAuth(t, c)
+	return clientAuth(t, c.Credentials)
 }
 
 // client is the wire with the client's certificates.
 func (g *engine) client(c credentials) *oauth.Client {
 	client := g.cfg.HTTP
-	if len(c.certs) > 0 {
-		client.Certificates = c.certs
+	if len(c.Certificates) > 0 {
+		client.Certificates = c.Certificates
 	}
 	return &client
 }

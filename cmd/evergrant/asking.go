@@ -114,9 +114,13 @@ func (l *loginFlow) locate(ctx context.Context, at string, cfg *evergrant.Config
 		return nil
 	}
 	c := login.Config{Provider: p, Vars: cfg.Vars, ClientID: cfg.ClientID, HTTP: cfg.HTTP}
-	if _, err := l.clientKey(ctx, &c, cfg); err != nil { // first, as for a person: other endpoints may count
+	keyed := *cfg
+	keyed.SecretRef = "" // the engine fetches it
+	has, err := keyed.Credentials(ctx)
+	if err != nil {
 		return err
 	}
+	c.HTTP.Certificates = has.Certificates // first, as for a person: with one other endpoints may count
 	found, err := login.Discover(ctx, at, c, login.Client{})
 	if err != nil {
 		return loginFailure(err)

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -134,10 +133,11 @@ func (l *loginFlow) run(ctx context.Context, at string, timed bool) error {
 	if err := l.fill(ctx, &c, cfg); err != nil {
 		return err
 	}
-	key, err := l.clientKey(ctx, &c, &cfg) // first: with a certificate other endpoints count (RFC 8705 §5)
+	has, err := cfg.Credentials(ctx)
 	if err != nil {
 		return err
 	}
+	c.HTTP.Certificates = has.Certificates // first: with one other endpoints count (RFC 8705 §5)
 	found, err := login.Discover(ctx, at, c, login.Client{DocumentURL: l.clientDoc, Register: l.register && cfg.ClientID == ""})
 	if err != nil {
 		return loginFailure(err)
@@ -149,7 +149,7 @@ func (l *loginFlow) run(ctx context.Context, at string, timed bool) error {
 	if c.ClientID == "" {
 		return usageError{errors.New("the client id of an app registration is needed here"), "register an app at the provider and give its --client-id"}
 	}
-	if err := l.authenticate(ctx, &c, &cfg, found, key); err != nil {
+	if err := l.authenticate(&c, &cfg, found, has); err != nil {
 		return err
 	}
 	g, err := l.withPerson(ctx, c)
@@ -310,9 +310,14 @@ func (l *loginFlow) fill(ctx context.Context, c *login.Config, cfg evergrant.Con
 		if err := checkSecretRef("--request-key", l.requestKey); err != nil {
 			return err
 		}
-		c.RequestKey, err = parseKey(ctx, l.requestKey, l.keyPassword, l.keyAlg)
+		signer := evergrant.Config{KeyRef: l.requestKey, KeyPasswordRef: l.keyPassword, KeyAlg: l.keyAlg, ResolveSecret: resolveSecret}
+		has, err := signer.Credentials(ctx)
+		if err != nil {
+			return fmt.Errorf("using --request-key: %w", err)
+		}
+		c.RequestKey = has.Key
 	}
-	return err
+	return nil
 }
 
 // fromFile reads the value of a flag from a file if it starts with @.
@@ -347,107 +352,32 @@ func ports(text string) (first, last int, err error) {
 	return first, last, nil
 }
 
-func parseKey(ctx context.Context, ref, passwordRef, alg string) (*jose.Key, error) {
-	data, err := resolveSecret(ctx, ref)
-	if err != nil {
-		return nil, usageError{fmt.Errorf("fetching the private key: %w", err), secretHint}
-	}
-	var password evergrant.Secret
-	if passwordRef != "" {
-		if password, err = resolveSecret(ctx, passwordRef); err != nil {
-			return nil, usageError{fmt.Errorf("fetching the password of the key: %w", err), secretHint}
-		}
-	}
-	k, err := jose.ParseKey([]byte(data.Reveal()), password)
-	if err == nil && alg != "" {
-		k, err = k.WithAlgorithm(alg)
-	}
-	if err != nil {
-		return nil, usageError{fmt.Errorf("the private key cannot be used: %w", err), "give PEM, PKCS#12, JWK or a Google key file"}
-	}
-	return k, nil
-}
-
-// authenticate decides how the client authenticates: as asked, by a secret of
-// its registration, by a secret or key, else not at all. Nothing is tried out.
-func (l *loginFlow) authenticate(ctx context.Context, c *login.Config, cfg *evergrant.Config, found *login.Found, key *jose.Key) (err error) {
+// authenticate decides how the client authenticates: as it was registered, as
+// asked, by what it has, else as the server takes a secret. Nothing is tried out.
+func (l *loginFlow) authenticate(c *login.Config, cfg *evergrant.Config, found *login.Found, has evergrant.Credentials) (err error) {
 	if c.Auth != nil || found.Registered != nil {
-		return nil // as it was registered
+		return nil
 	}
-	var secret evergrant.Secret
-	if cfg.SecretRef != "" {
-		if secret, err = resolveSecret(ctx, cfg.SecretRef); err != nil {
-			return usageError{fmt.Errorf("fetching the client secret: %w", err), secretHint}
-		}
-	}
-	method := cfg.AuthMethod
-	if method == "" && key != nil && len(c.HTTP.Certificates) > 0 {
-		method = "tls_client_auth"
-	} else if method == "" && key != nil {
-		method = "private_key_jwt"
-	}
-	audience := cmp.Or(c.Server.Issuer, c.Server.Token)
-	switch method {
-	case "private_key_jwt":
-		if key == nil {
-			return usageError{errors.New("private_key_jwt needs a private key"), "give a reference with --key"}
-		}
-		c.Auth = jose.PrivateKeyJWT(c.ClientID, key, audience)
-	case "client_secret_jwt":
-		if len(secret.Reveal()) < 32 { // RFC 7518 §3.2: before a person is bothered
-			return usageError{errors.New("client_secret_jwt needs a client secret of at least 32 bytes"), "give another with --client-secret, or use post or basic"}
-		}
-		c.Auth = jose.ClientSecretJWT(c.ClientID, secret, audience)
-	case "tls_client_auth", "self_signed_tls_client_auth", "none":
-		c.Auth = oauth.None(c.ClientID)
-	case "post", "client_secret_post":
-		c.Auth = oauth.Post(c.ClientID, secret)
-	case "basic", "client_secret_basic":
-		c.Auth = oauth.Basic(c.ClientID, secret)
-	default:
-		methods := []string{}
-		if found.Server != nil {
-			methods = found.Server.AuthMethods
-		} else if c.Provider != nil {
-			methods = c.Provider.ClientAuth
-		}
-		if c.Auth, method, err = login.ChooseAuth(methods, c.ClientID, secret); err != nil {
-			return loginFailure(err)
-		}
+	method := cmp.Or(cfg.AuthMethod, has.Method())
+	if method != "" {
+		c.Auth, err = has.Auth(method, c.ClientID, cmp.Or(c.Server.Issuer, c.Server.Token))
+	} else {
+		c.Auth, method, err = login.ChooseAuth(methodsOf(c, found), c.ClientID, has.Secret)
 	}
 	c.AuthMethod, cfg.AuthMethod = method, method
-	return nil
+	return loginFailure(err)
 }
 
-// clientKey is the client's private key; with a certificate it is shown in
-// mutual TLS too. It is nil where none was given.
-func (l *loginFlow) clientKey(ctx context.Context, c *login.Config, cfg *evergrant.Config) (*jose.Key, error) {
-	if cfg.KeyRef == "" {
-		return nil, nil
+// methodsOf are the ways of client authentication that the server lists, or the
+// catalog for it.
+func methodsOf(c *login.Config, found *login.Found) []string {
+	switch {
+	case found.Server != nil:
+		return found.Server.AuthMethods
+	case c.Provider != nil:
+		return c.Provider.ClientAuth
 	}
-	key, err := parseKey(ctx, cfg.KeyRef, cfg.KeyPasswordRef, cfg.KeyAlg)
-	if err != nil {
-		return nil, err
-	}
-	cert, ok := key.TLSCertificate()
-	if cfg.CertRef != "" {
-		pem, err := resolveSecret(ctx, cfg.CertRef)
-		if err != nil {
-			return nil, usageError{fmt.Errorf("fetching the certificate: %w", err), secretHint}
-		}
-		data, err := resolveSecret(ctx, cfg.KeyRef)
-		if err != nil {
-			return nil, usageError{fmt.Errorf("fetching the private key: %w", err), secretHint}
-		}
-		if cert, err = tls.X509KeyPair([]byte(pem.Reveal()), []byte(data.Reveal())); err != nil {
-			return nil, usageError{fmt.Errorf("--cert and --key do not go together: %w", err), "give the PEM chain of the key"}
-		}
-		ok = true
-	}
-	if ok {
-		c.HTTP.Certificates = []tls.Certificate{cert}
-	}
-	return key, nil
+	return nil
 }
 
 // withPerson runs the flow that was asked for.
@@ -516,7 +446,7 @@ func loginFailure(err error) error {
 		return &evergrant.Error{Class: evergrant.ErrTemporary, Rule: "login-stopped", Says: "the login was stopped; nothing was kept", Do: "start it again", Err: err}
 	}
 	var e *login.Error
-	if !errors.As(err, &e) {
+	if !errors.As(err, &e) { // nil, or said already
 		return err
 	}
 	class := loginKinds[e.Kind]

@@ -248,6 +248,22 @@ func TestMutualTLSEndpoints(t *testing.T) {
 	}
 }
 
+// TestMutualTLSWithAnEncryptedKey: a key in any of its forms goes with a
+// certificate, in the login as in the refreshes after it.
+func TestMutualTLSWithAnEncryptedKey(t *testing.T) {
+	d := newDoor(t)
+	certificate(d)
+	d.write("sealed.pem", keyFile(t, "enc.aes256.pem"))
+	d.env = append(d.env, "PASSWORD=horse-Battery9")
+	d.login("--key", "file:sealed.pem", "--key-password", "env:PASSWORD", "--cert", "file:cert.pem")
+	d.refresh()
+	for n := 1; n <= 2; n++ {
+		if s := d.token(n); len(s.TLS.PeerCertificates) != 1 || s.form.Get("client_id") != "app" {
+			t.Errorf("request %d: %d certificates, %v", n, len(s.TLS.PeerCertificates), s.form)
+		}
+	}
+}
+
 // TestClientAuthDefault: what a client does that was given a key or a secret and
 // no method.
 func TestClientAuthDefault(t *testing.T) {
