@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -212,4 +213,25 @@ func readCAs(path string) (*x509.CertPool, error) {
 // oneFile is the argument rule of a command on one token file or kept grant.
 func oneFile(command string) cobra.PositionalArgs {
 	return takes(1, 1, "evergrant "+command+" TARGET")
+}
+
+// exclusive refuses flags that contradict each other, as the usage error that it
+// is.
+func exclusive(cmd *cobra.Command, names ...string) {
+	before := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		var given []string
+		for _, n := range names {
+			if cmd.Flags().Changed(n) {
+				given = append(given, "--"+n)
+			}
+		}
+		if len(given) > 1 {
+			return usageError{errors.New(strings.Join(given, " and ") + " exclude each other"), "give one of them"}
+		}
+		if before == nil {
+			return nil
+		}
+		return before(cmd, args)
+	}
 }

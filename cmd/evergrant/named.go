@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
-	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/evergrant/evergrant"
@@ -147,116 +145,4 @@ func checkName(what, name string) error {
 		return usageError{fmt.Errorf("%s %q is no name", what, name), "choose a short word such as work-sf"}
 	}
 	return nil
-}
-
-// A keeping says where a grant is to be kept: in a file, or under a name.
-type keeping struct {
-	file, name string
-	opened     *keyring.Store // once it was: nobody is asked twice for a passphrase
-}
-
-// store opens the store of named grants, once.
-func (k *keeping) store(u *ui) (*keyring.Store, error) {
-	if k.opened != nil {
-		return k.opened, nil
-	}
-	var err error
-	k.opened, err = openStore(u)
-	return k.opened, err
-}
-
-func (k *keeping) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&k.file, "file", "", "keep the grant in this token `file`")
-	cmd.Flags().StringVar(&k.name, "name", "", "keep the grant in the store under this `name`")
-	exclusive(cmd, "file", "name")
-}
-
-// exclusive refuses flags that contradict each other, as the usage error that it
-// is.
-func exclusive(cmd *cobra.Command, names ...string) {
-	before := cmd.PreRunE
-	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
-		var given []string
-		for _, n := range names {
-			if cmd.Flags().Changed(n) {
-				given = append(given, "--"+n)
-			}
-		}
-		if len(given) > 1 {
-			return usageError{errors.New(strings.Join(given, " and ") + " exclude each other"), "give one of them"}
-		}
-		if before == nil {
-			return nil
-		}
-		return before(cmd, args)
-	}
-}
-
-// target is how the next command names the grant.
-func (k *keeping) target() string {
-	if k.name != "" {
-		return k.name
-	}
-	return k.file
-}
-
-// check finds out before a person is bothered whether the grant can be kept
-// there.
-func (k *keeping) check(ctx context.Context, u *ui) error {
-	if k.name != "" {
-		if err := checkName("--name", k.name); err != nil {
-			return err
-		}
-		store, err := k.store(u)
-		if err != nil {
-			return err
-		}
-		if err := keyHint(store, store.Unlock(ctx)); err != nil {
-			return err
-		}
-		return begin(ctx, store, keyring.Key{})
-	}
-	if _, err := os.Stat(k.file); errors.Is(err, fs.ErrNotExist) {
-		dir, err := os.Stat(filepath.Dir(k.file))
-		if err == nil && !dir.IsDir() {
-			return usageError{fmt.Errorf("%s is no folder", filepath.Dir(k.file)), "choose another --file"}
-		}
-		return nil
-	}
-	src, err := evergrant.OpenFile(k.file, evergrant.Config{OnEvent: u.event})
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	plan, err := src.Plan(ctx)
-	if err == nil && plan.Storage != nil {
-		err = plan.Storage
-	}
-	return err
-}
-
-// keep stores a grant that was just obtained.
-func (k *keeping) keep(ctx context.Context, u *ui, document []byte, cfg evergrant.Config) error {
-	if k.name == "" {
-		return evergrant.KeepFile(ctx, k.file, document, cfg)
-	}
-	store, err := k.store(u)
-	if err != nil {
-		return err
-	}
-	return evergrant.Keep(ctx, store, k.name, document, cfg)
-}
-
-// exists reports whether there is a grant already.
-func (k *keeping) exists(ctx context.Context, u *ui) bool {
-	if k.name == "" {
-		_, err := os.Stat(k.file)
-		return err == nil
-	}
-	store, err := k.store(u)
-	if err != nil {
-		return false
-	}
-	_, err = store.Get(ctx, k.name)
-	return !errors.Is(err, evergrant.ErrNotFound)
 }
