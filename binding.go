@@ -128,26 +128,19 @@ func (t *Token) Bound() bool { return t.proofs != nil }
 // token that is bound to a key, the proof for this one request. It replaces
 // what the request has of both.
 func (t *Token) Authorize(req *http.Request) error {
+	return t.authorize(req.Header, req.Method, req.URL.String())
+}
+
+func (t *Token) authorize(h http.Header, method, target string) error {
 	if !t.Bound() {
-		req.Header.Set("Authorization", "Bearer "+t.AccessToken.Reveal())
+		h.Set("Authorization", "Bearer "+t.AccessToken.Reveal())
 		return nil
 	}
-	proof, err := t.proofs.Header(req.Method, req.URL.String(), t.AccessToken, time.Now())
+	proof, err := t.proofs.Header(method, target, t.AccessToken, time.Now())
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Authorization", "DPoP "+t.AccessToken.Reveal())
-	req.Header.Set("DPoP", proof)
+	h.Set("Authorization", "DPoP "+t.AccessToken.Reveal())
+	h.Set("DPoP", proof)
 	return nil
-}
-
-// renonced keeps the nonce of an API's answer and reports whether the answer
-// asks for nothing but it (RFC 9449 §9). It may be known already, by another
-// request that was under way: this one had no chance to use it.
-func (t *Token) renonced(req *http.Request, resp *http.Response) bool {
-	if !t.Bound() {
-		return false
-	}
-	t.proofs.Learn(req.URL.String(), resp.Header)
-	return jose.WantsNonce(resp.StatusCode, resp.Header, nil)
 }

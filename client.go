@@ -69,26 +69,28 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // send makes the request with the token, and once more where the API only asks
-// for a nonce in the proof.
+// for a nonce in the proof. Where the body cannot be had again the caller gets
+// the 401; its next request has the nonce.
 func (t *transport) send(req *http.Request, tok *Token, body io.ReadCloser) (*http.Response, error) {
-	r, err := withToken(req, tok, body)
-	if err != nil {
-		closeBody(req)
-		return nil, err
+	renonced := tok.proofs.Retry()
+	for {
+		r, err := withToken(req, tok, body)
+		if err != nil {
+			if body != nil {
+				body.Close()
+			}
+			return nil, err
+		}
+		resp, err := t.o.Base.RoundTrip(r)
+		if err != nil || !renonced(r.URL.String(), resp.StatusCode, resp.Header, nil) {
+			return resp, err
+		}
+		var ok bool
+		if body, ok = again(req); !ok {
+			return resp, nil
+		}
+		discard(resp)
 	}
-	resp, err := t.o.Base.RoundTrip(r)
-	if err != nil || !tok.renonced(r, resp) {
-		return resp, err
-	}
-	body, ok := again(req)
-	if !ok {
-		return resp, nil // the caller gets the 401; its next request has the nonce
-	}
-	if r, err = withToken(req, tok, body); err != nil {
-		return resp, nil
-	}
-	discard(resp)
-	return t.o.Base.RoundTrip(r)
 }
 
 func discard(resp *http.Response) {

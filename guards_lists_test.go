@@ -6,7 +6,7 @@ package evergrant_test
 // revealers are the functions that turn a Secret into text, and why they must.
 var revealers = []string{
 	// the caller's API request
-	"Token.Authorize", "userinfo",
+	"Token.authorize",
 	"tokenSource.Token", // an oauth2.Token is plain by its nature
 
 	// comparing with what was sent and stored, by digest or in memory

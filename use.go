@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -335,23 +336,17 @@ func userinfo(ctx context.Context, client *oauth.Client, at string, tok *Token) 
 	if err != nil {
 		return nil, err
 	}
-	for again := true; ; again = false {
-		if tok.Bound() {
-			proof, err := tok.proofs.Header("GET", at, tok.AccessToken, time.Now())
-			if err != nil {
-				return nil, err
-			}
-			req.Header.Set("Authorization", "DPoP "+tok.AccessToken.Reveal())
-			req.Header.Set("DPoP", proof)
+	for again := tok.proofs.Retry(); ; {
+		if err := tok.authorize(req.Header, http.MethodGet, at); err != nil {
+			return nil, err
 		}
 		a, err := client.Send(ctx, req, nil)
 		if err != nil {
 			return nil, err
 		}
-		if again && tok.Bound() && tok.proofs.Learn(at, a.Header) && jose.WantsNonce(a.Status, a.Header, a.Body) { // RFC 9449 §9: once
-			continue
+		if !again(at, a.Status, a.Header, a.Body) {
+			return oauth.ParseUserinfo(a, req)
 		}
-		return oauth.ParseUserinfo(a, req)
 	}
 }
 

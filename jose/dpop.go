@@ -23,9 +23,10 @@ const (
 // Proofs makes the DPoP proofs of one key (RFC 9449 §4) and keeps the newest
 // nonce of each server. It can be used by several goroutines.
 //
-// After each answer call [Proofs.Learn]; if it is one that [WantsNonce], send
-// the request once more with a new proof. Nothing was refused but the proof:
-// such an answer neither spends a refresh token nor ends a grant.
+// Judge the answers to a request by [Proofs.Retry], which says whether to send it
+// once more. Who journals each try, and so decides by itself, calls [Proofs.Learn]
+// and [WantsNonce]. Nothing was refused but the proof: such an answer neither
+// spends a refresh token nor ends a grant.
 type Proofs struct {
 	key *Key
 
@@ -100,21 +101,39 @@ func (p *Proofs) Attach(r *oauth.Request, now time.Time) error {
 // with one that breaks the syntax (§8.1), changes nothing.
 func (p *Proofs) Learn(target string, answer http.Header) bool {
 	u, err := absolute(target)
-	fields := answer.Values("DPoP-Nonce")
-	if err != nil || len(fields) != 1 || !isNonce(fields[0]) { // §8: not more than one
+	nonce := nonceOf(answer)
+	if err != nil || nonce == "" {
 		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	from := origin(u)
-	if p.nonces[from] == fields[0] {
+	if p.nonces[from] == nonce {
 		return false
 	}
 	if _, known := p.nonces[from]; !known && len(p.nonces) >= maxOrigins {
 		clear(p.nonces) // costs one more round trip each
 	}
-	p.nonces[from] = fields[0]
+	p.nonces[from] = nonce
 	return true
+}
+
+// Retry begins one request. The function it returns keeps the nonce of each
+// answer and says whether to send the request again, with a new proof: where the
+// answer [WantsNonce], and once only, since a second such answer is a failure. The
+// nonce may be known already, by another request that was under way. Of nil Proofs
+// it never says so.
+func (p *Proofs) Retry() func(target string, status int, answer http.Header, body []byte) bool {
+	left := p != nil
+	return func(target string, status int, answer http.Header, body []byte) bool {
+		if p == nil {
+			return false
+		}
+		p.Learn(target, answer)
+		again := left && WantsNonce(status, answer, body)
+		left = left && !again
+		return again
+	}
 }
 
 // WantsNonce reports whether an answer asks for the nonce it brings: 400 with
@@ -122,7 +141,7 @@ func (p *Proofs) Learn(target string, answer http.Header) bool {
 // challenge at a resource server (§9). Send again once; a second such answer is
 // a failure.
 func WantsNonce(status int, answer http.Header, body []byte) bool {
-	if !isNonce(answer.Get("DPoP-Nonce")) {
+	if nonceOf(answer) == "" {
 		return false
 	}
 	switch status {
@@ -201,6 +220,16 @@ func htu(u *url.URL) string {
 		path = "/"
 	}
 	return origin(u) + path
+}
+
+// nonceOf is the nonce of an answer; "" where it has none, or more than one (§8),
+// or one that breaks the syntax.
+func nonceOf(answer http.Header) string {
+	fields := answer.Values("DPoP-Nonce")
+	if len(fields) != 1 || !isNonce(fields[0]) {
+		return ""
+	}
+	return fields[0]
 }
 
 // isNonce checks the syntax of §8.1: NQCHAR of RFC 6749 appendix A.

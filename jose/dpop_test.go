@@ -154,17 +154,59 @@ func TestWantsNonce9449_2(t *testing.T) {
 		{"error of Bearer", 401, `Bearer error="use_dpop_nonce"`, "", "n", false},
 		{"in a text", 401, `DPoP realm="error=use_dpop_nonce"`, "", "n", false},
 		{"HTML", 400, "", "<html>use_dpop_nonce", "n", false},
+		{"two nonces", 400, "", body, "n, m", false},
 	} {
 		h := http.Header{}
 		if tt.challenge != "" {
 			h.Set("WWW-Authenticate", tt.challenge)
 		}
 		if tt.nonce != "" {
-			h.Set("DPoP-Nonce", tt.nonce)
+			h["Dpop-Nonce"] = strings.Split(tt.nonce, ", ")
 		}
 		if got := jose.WantsNonce(tt.status, h, []byte(tt.body)); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
+	}
+}
+
+// TestRetry9449_2: a request is sent once more for a nonce, one that another
+// request brought meanwhile included, and never twice more.
+func TestRetry9449_2(t *testing.T) {
+	const as = "https://as.example/token"
+	wants := func(nonce string) (string, int, http.Header, []byte) {
+		return as, 400, http.Header{"Dpop-Nonce": {nonce}}, []byte(`{"error":"use_dpop_nonce"}`)
+	}
+	key, err := jose.Generate("ES256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := jose.NewProofs(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := p.Retry()
+	if !again(wants("n1")) {
+		t.Error("the nonce that was asked for is not sent")
+	}
+	if again(wants("n2")) {
+		t.Error("a second answer that asks for a nonce is no failure")
+	}
+	if got := proof(t, p, "POST", as, "")["nonce"]; got != "n2" {
+		t.Errorf("the next proof has the nonce %v", got)
+	}
+	again = p.Retry()
+	if !again(wants("n2")) {
+		t.Error("a nonce that is known by now is not sent")
+	}
+	again = p.Retry()
+	if again(as, 200, http.Header{"Dpop-Nonce": {"n3"}}, nil) {
+		t.Error("an answer that is good is asked for again")
+	}
+	if got := proof(t, p, "POST", as, "")["nonce"]; got != "n3" {
+		t.Errorf("the nonce of a good answer is not kept: %v", got)
+	}
+	if none := (*jose.Proofs)(nil).Retry(); none(wants("n1")) {
+		t.Error("without proofs a request is sent again")
 	}
 }
 

@@ -67,8 +67,8 @@ func ExampleProofs() {
 		log.Fatal(err)
 	}
 	answer := &oauth.Answer{Status: 400, Body: []byte(`{"error":"use_dpop_nonce"}`), Header: map[string][]string{"Dpop-Nonce": {"n-1"}}}
-	again := proofs.Learn(request.URL, answer.Header) && jose.WantsNonce(answer.Status, answer.Header, answer.Body)
-	fmt.Println("once more with the nonce:", again)
+	again := proofs.Retry()
+	fmt.Println("once more with the nonce:", again(request.URL, answer.Status, answer.Header, answer.Body))
 	// Output: once more with the nonce: true
 }
 

@@ -31,7 +31,7 @@ func newWire(c *Config) (*wire, error) {
 // send builds a request and sends it, a second time only if the server asked
 // for a DPoP nonce: that answer says that nothing was done (RFC 9449 §8).
 func (w *wire) send(ctx context.Context, build func() (*oauth.Request, error)) (*oauth.Answer, *oauth.Request, error) {
-	for again := true; ; again = false {
+	for again := w.proofs.Retry(); ; {
 		req, err := build() // anew each time: an assertion is good once
 		if err == nil {
 			for name, values := range w.cfg.Header {
@@ -48,11 +48,7 @@ func (w *wire) send(ctx context.Context, build func() (*oauth.Request, error)) (
 		if err != nil {
 			return nil, nil, err
 		}
-		if w.proofs == nil {
-			return answer, req, nil
-		}
-		w.proofs.Learn(req.URL, answer.Header)
-		if !again || !jose.WantsNonce(answer.Status, answer.Header, answer.Body) {
+		if !again(req.URL, answer.Status, answer.Header, answer.Body) {
 			return answer, req, nil
 		}
 	}
