@@ -214,7 +214,7 @@ func (p *filePlace) lock(ctx context.Context) (session, error) {
 	l, err := lockedfile.Acquire(ctx, at.lock())
 	switch {
 	case err == nil:
-		ownLike(at.lock(), at.file)
+		lockedfile.OwnLike(at.lock(), at.file) // where it fails, the owner's own run says so
 		return &fileSession{p: p, at: at, l: l}, nil
 	case errors.Is(err, lockedfile.ErrBusy):
 		return nil, &Error{Class: ErrTemporary, Rule: "lock-busy", Says: "another process holds the lock of " + p.path + " and did not finish in time",
@@ -405,7 +405,7 @@ func (s *fileSession) writeState(b []byte, syncDir bool) error {
 	if err := write(s.at.side, b, 0o600); err != nil {
 		return err
 	}
-	ownLike(s.at.side, s.at.file)
+	lockedfile.OwnLike(s.at.side, s.at.file)
 	return nil
 }
 

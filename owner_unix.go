@@ -9,24 +9,6 @@ import (
 	"syscall"
 )
 
-// ownLike gives a side file that root made the owner of the token file, so
-// that a run as root does not lock the owner out.
-func ownLike(side, file string) {
-	if os.Geteuid() != 0 {
-		return
-	}
-	have, err1 := os.Lstat(side)
-	want, err2 := os.Stat(file)
-	if err1 != nil || err2 != nil {
-		return
-	}
-	h, ok1 := have.Sys().(*syscall.Stat_t)
-	w, ok2 := want.Sys().(*syscall.Stat_t)
-	if ok1 && ok2 && (h.Uid != w.Uid || h.Gid != w.Gid) {
-		os.Lchown(side, int(w.Uid), int(w.Gid))
-	}
-}
-
 // trusted refuses a side file that somebody else may have written. mine reports
 // that it is this user's own.
 func trusted(side, file string) (mine bool, err error) {

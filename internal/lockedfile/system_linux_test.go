@@ -115,12 +115,21 @@ func TestRootKeepsForeignOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Release()
-	target, err := lockedfile.Inspect(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := target.Adopt(side); err != nil {
+	if err := lockedfile.OwnLike(side, path); err != nil {
 		t.Error(err)
+	}
+	other := write(t, "root's own")
+	for name, make := range map[string]func(string, string) error{"link": os.Symlink, "second name": os.Link} {
+		at := path + "." + name
+		if err := make(other, at); err != nil {
+			t.Fatal(err)
+		}
+		if err := lockedfile.OwnLike(at, path); err == nil {
+			t.Errorf("root gave away a file behind a %s", name)
+		}
+	}
+	if fi, err := os.Stat(other); err != nil || fi.Sys().(*syscall.Stat_t).Uid != 0 {
+		t.Errorf("root gave away another file: %v", err)
 	}
 	temp := prepare(t, path, "new")
 	if _, err := temp.Swap(); err != nil {

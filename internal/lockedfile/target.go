@@ -196,31 +196,39 @@ func checkDirectory(p probe) error {
 	return refuse(p.Dir, DirectoryReadOnly, err)
 }
 
-// Adopt gives a side file of the target (its lock, its state) the owner of the
-// target. Root needs it: a lock file that root created would lock the owner of the
-// target out for good. For everybody else it does nothing. The file must be a
-// regular file with one name.
-func (t *Target) Adopt(path string) error {
-	if os.Geteuid() != 0 || t.UID < 0 {
+// OwnLike gives a side file (a lock, a state) the owner of the file beside which
+// it stands. Root needs it: a lock file that root created would lock the owner
+// out for good. For everybody else it does nothing. The side file must be a
+// regular file with one name: root gives no other file away.
+func OwnLike(side, file string) error {
+	if os.Geteuid() != 0 {
 		return nil
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|noFollow|nonBlock, 0)
+	want, err := os.Stat(file)
 	if err != nil {
-		return fmt.Errorf("adopting %s: %w", path, err)
+		return fmt.Errorf("adopting %s: %w", side, err)
+	}
+	uid, gid, known := ownerOf(want)
+	if !known {
+		return nil
+	}
+	f, err := os.OpenFile(side, os.O_RDONLY|noFollow|nonBlock, 0)
+	if err != nil {
+		return fmt.Errorf("adopting %s: %w", side, err)
 	}
 	defer f.Close()
-	fi, err := f.Stat()
+	have, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("adopting %s: %w", path, err)
+		return fmt.Errorf("adopting %s: %w", side, err)
 	}
-	if uid, gid, ok := ownerOf(fi); !ok || uid == t.UID && gid == t.GID {
+	if u, g, _ := ownerOf(have); u == uid && g == gid {
 		return nil
 	}
-	if !fi.Mode().IsRegular() || linksOf(fi) > 1 {
-		return refuse(path, NotRegular, nil)
+	if !have.Mode().IsRegular() || linksOf(have) > 1 {
+		return refuse(side, NotRegular, nil)
 	}
-	if err := f.Chown(t.UID, t.GID); err != nil {
-		return fmt.Errorf("adopting %s: %w", path, err)
+	if err := f.Chown(uid, gid); err != nil {
+		return fmt.Errorf("adopting %s: %w", side, err)
 	}
 	return nil
 }
