@@ -306,6 +306,8 @@ func (p *proxy) refuses(r *http.Request) string {
 		return "the request names another host than this proxy"
 	case !p.mayCome(r):
 		return "the request comes from a web page of another origin"
+	case r.URL.Opaque != "": // sent as it is, "http:http://other.example/" names another host to the upstream (RFC 9112 §3.2.2)
+		return "the request's target is neither a path nor a URL of this proxy"
 	case p.prefix && climbs(r.URL.Path):
 		return "the path leads out of the upstream's"
 	}

@@ -447,10 +447,13 @@ func TestProxyRefuses(t *testing.T) {
 	a.wantSent(0, a.calls.Load())
 }
 
-// TestProxyForward: as a forward proxy it serves nobody.
+// TestProxyForward: as a forward proxy it serves nobody, and no target gets past
+// the upstream's path or names another host to it.
 func TestProxyForward(t *testing.T) {
-	a := newAPI(t, "", nil, echo)
+	a := newAPI(t, "/v1", nil, echo)
 	for _, ask := range []string{
+		"GET http:http://other.example/admin HTTP/1.1\r\nHost: " + strings.TrimPrefix(a.url, "http://") + "\r\n\r\n",
+		"GET x:admin HTTP/1.1\r\nHost: " + strings.TrimPrefix(a.url, "http://") + "\r\n\r\n",
 		"GET http://other.example/ HTTP/1.1\r\nHost: other.example\r\n\r\n",
 		"GET http://other.example/ HTTP/1.1\r\nHost: " + strings.TrimPrefix(a.url, "http://") + "\r\n\r\n",
 		"CONNECT other.example:443 HTTP/1.1\r\nHost: other.example:443\r\n\r\n",
