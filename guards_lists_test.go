@@ -52,9 +52,10 @@ var bytePrinters = []string{
 
 // senders hand a request to the wire, each once for each decision to send.
 var senders = []string{
-	"engine.send",     // the refresh
-	"userinfo",        // the account of a token
-	"login.wire.send", // a login
+	"engine.send",      // the refresh
+	"userinfo",         // the account of a token
+	"login.wire.send",  // a login
+	"login.wire.spend", // what of it is good once
 }
 
 // sharers use what net/http shares.

@@ -82,9 +82,12 @@ func (a *attempt) addParams() {
 	}
 }
 
-// prepare fetches the keys for signed callbacks: when one comes there is nobody
-// who could wait for that.
+// prepare fetches the server's keys: for signed callbacks, since when one comes
+// there is nobody who could wait for that, and for the ID token.
 func (a *attempt) prepare(ctx context.Context) error {
+	if err := a.wire.fetchKeys(ctx, a.srv, a.request.Scope); err != nil {
+		return err
+	}
 	mode := cmp.Or(a.request.ResponseMode, a.request.Params.Get("response_mode"))
 	if mode != "jwt" && !strings.HasSuffix(mode, ".jwt") {
 		return nil
@@ -145,7 +148,7 @@ func (a *attempt) redeem(ctx context.Context, cb *oauth.Callback) (*Grant, error
 	if err := a.wire.hybrid(ctx, cb, granted{srv: a.srv, nonce: a.request.Nonce}); err != nil {
 		return nil, err
 	}
-	answer, req, err := a.wire.send(ctx, func() (*oauth.Request, error) {
+	answer, req, err := a.wire.spend(ctx, func() (*oauth.Request, error) {
 		r, err := oauth.CodeRequest(a.srv.Token, oauth.Code{Code: cb.Code, RedirectURI: a.redirect, Verifier: a.request.Verifier, Resource: a.cfg.Resource}, a.cfg.auth())
 		if err != nil {
 			return nil, err
@@ -155,5 +158,5 @@ func (a *attempt) redeem(ctx context.Context, cb *oauth.Callback) (*Grant, error
 	if err != nil {
 		return nil, failure("redeeming the code", err)
 	}
-	return a.wire.grant(ctx, answer, req, granted{srv: a.srv, scope: a.request.Scope, nonce: a.request.Nonce, code: cb.Code, callback: cb.Params})
+	return a.wire.grant(context.WithoutCancel(ctx), answer, req, granted{srv: a.srv, scope: a.request.Scope, nonce: a.request.Nonce, code: cb.Code, callback: cb.Params})
 }

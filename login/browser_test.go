@@ -390,6 +390,49 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// TestStoppedTooLate: once the code has left, what it brings is waited for. Until
+// then nothing is sent any more.
+func TestStoppedTooLate(t *testing.T) {
+	interrupted := errors.New("interrupted")
+	for name, late := range map[string]bool{"while redeeming": true, "while dialing": false} {
+		t.Run(name, func(t *testing.T) {
+			s := newRogue(t)
+			s.jwks = map[string]any{"kty": "oct", "k": "AAAA"} // changed while the person is away
+			ctx, cancel := context.WithCancelCause(bg)
+			c := s.config(newUser(t))
+			c.Scopes, c.Open = []string{"openid"}, nil
+			c.Show = func(p login.Prompt) { s.mu.Lock(); s.asked = query(t, p.URL); s.mu.Unlock() }
+			c.Paste = func(context.Context) (string, error) {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return "the-code#" + s.asked.Get("state"), nil
+			}
+			c.HTTP.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				if !late && len(s.requests("/jwks")) > 0 { // all that comes before the code
+					cancel(interrupted)
+				}
+				return new(net.Dialer).DialContext(context.WithoutCancel(ctx), network, address)
+			}
+			s.token = func(http.ResponseWriter, *http.Request) bool {
+				s.jwks = nil
+				cancel(interrupted)
+				time.Sleep(50 * time.Millisecond) // for whoever would hang up
+				return false
+			}
+			g, err := login.Paste(ctx, c)
+			if !late {
+				if !errors.Is(err, interrupted) || len(s.requests("/token")) != 0 {
+					t.Errorf("%v, %d requests", err, len(s.requests("/token")))
+				}
+				return
+			}
+			if grantOf(t, g, err); g.Identity == nil {
+				t.Error("the ID token was not read")
+			}
+		})
+	}
+}
+
 // TestNoBrowser: a browser that can't be opened does not end the login.
 func TestNoBrowser(t *testing.T) {
 	b := newBed(t, idptest.Config{})

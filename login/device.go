@@ -29,6 +29,9 @@ func Device(ctx context.Context, c Config) (*Grant, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := w.fetchKeys(ctx, srv, c.scopes()); err != nil {
+		return nil, err
+	}
 	f := &deviceLogin{cfg: &c, wire: w, srv: srv, style: oauth.DeviceStyle{Draft: srv.Device == srv.Token}}
 	d, err := f.start(ctx)
 	if err != nil {
@@ -108,7 +111,7 @@ func (f *deviceLogin) wait(ctx context.Context, d *oauth.Device) (*Grant, error)
 }
 
 func (f *deviceLogin) poll(ctx context.Context, d *oauth.Device, pace *oauth.DevicePoll) (g *Grant, again bool, err error) {
-	answer, req, err := f.wire.send(ctx, func() (*oauth.Request, error) {
+	answer, req, err := f.wire.spend(ctx, func() (*oauth.Request, error) {
 		r, err := f.style.Poll(f.srv.Token, d.Code, f.cfg.auth())
 		if err != nil {
 			return nil, err
@@ -128,7 +131,7 @@ func (f *deviceLogin) poll(ctx context.Context, d *oauth.Device, pace *oauth.Dev
 	if again || err != nil && parse == nil {
 		return nil, again, f.ended(err)
 	}
-	g, err = f.wire.grant(ctx, answer, req, granted{srv: f.srv, scope: f.cfg.scopes()})
+	g, err = f.wire.grant(context.WithoutCancel(ctx), answer, req, granted{srv: f.srv, scope: f.cfg.scopes()})
 	return g, false, err
 }
 

@@ -10,6 +10,17 @@ import (
 	"github.com/evergrant/evergrant/oauth"
 )
 
+// fetchKeys has the keys for the ID token before anything is spent: an answer
+// that could not be judged would have to be dropped, with the only refresh token
+// that some providers ever give.
+func (w *wire) fetchKeys(ctx context.Context, srv Server, scope []string) (err error) {
+	if !slices.Contains(scope, "openid") || srv.Issuer == "" || srv.Keys == "" {
+		return nil
+	}
+	w.keys, err = w.cfg.HTTP.FetchJWKS(ctx, srv.Keys)
+	return failure("fetching the server's keys", err)
+}
+
 // identity verifies the ID token of an answer to a request with the scope
 // openid. Without the issuer and its keys there is no identity: claims that
 // can't be checked are not handed on.
@@ -42,10 +53,13 @@ func (w *wire) hybrid(ctx context.Context, cb *oauth.Callback, k granted) error 
 
 func (w *wire) verify(ctx context.Context, srv Server, token string, want jose.IDTokenRequest) (*jose.IDToken, error) {
 	check := w.checker(srv)
+	check.JWKS = w.keys
 	var err error
-	for range 2 { // a server that has just changed its keys may answer with the old set once
-		if check.JWKS, err = w.cfg.HTTP.FetchJWKS(ctx, srv.Keys); err != nil {
-			return nil, failure("fetching the server's keys", err)
+	for range 3 { // a server that has just changed its keys may answer with the old set once
+		if check.JWKS == nil {
+			if check.JWKS, err = w.cfg.HTTP.FetchJWKS(ctx, srv.Keys); err != nil {
+				return nil, failure("fetching the server's keys", err)
+			}
 		}
 		var id *jose.IDToken
 		if id, err = check.VerifyIDToken(token, want); err == nil {
@@ -54,6 +68,7 @@ func (w *wire) verify(ctx context.Context, srv Server, token string, want jose.I
 		if jose.ReasonOf(err) != jose.NoKey {
 			break
 		}
+		check.JWKS = nil
 	}
 	return nil, &Error{Kind: Untrusted, Says: "the server's ID token is not to be trusted", Do: "don't go on with this login; check issuer, client id and the clock of this machine", Err: err}
 }

@@ -94,6 +94,39 @@ func TestIDTokenRefused(t *testing.T) {
 	}
 }
 
+// TestKeysComeFirst: where the server's keys cannot be had nothing is spent: its
+// answer would have to be dropped, and some providers give a refresh token once.
+func TestKeysComeFirst(t *testing.T) {
+	s := newRogue(t)
+	u := newUser(t)
+	c := s.config(u)
+	c.Scopes, c.Server.Keys = []string{"openid"}, s.base+"/down"
+	s.other = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
+	for name, in := range map[string]func(ctx, login.Config) (*login.Grant, error){"browser": login.Browser, "device": login.Device} {
+		_, err := in(bg, c)
+		if e := wantKind(t, err, login.Temporary); !has(e.Error(), "keys") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := len(s.requests("/token")) + len(s.requests("/authorize")) + len(s.requests("/device")); n != 0 {
+			t.Errorf("%s: %d requests were made", name, n)
+		}
+	}
+}
+
+// TestKeysChangedMeanwhile: keys that the server takes into use while the person
+// is away are found.
+func TestKeysChangedMeanwhile(t *testing.T) {
+	s := newRogue(t)
+	s.jwks = map[string]any{"kty": "oct", "k": "AAAA"}
+	s.callback = func(url.Values, url.Values) { s.jwks = nil }
+	c := s.config(newUser(t))
+	c.Scopes = []string{"openid"}
+	g, err := login.Browser(bg, c)
+	if grantOf(t, g, err); g.Identity == nil {
+		t.Error("no identity")
+	}
+}
+
 // TestFAPIHappy: what odd but honest servers do is taken. Names as above.
 func TestFAPIHappy(t *testing.T) {
 	for name, change := range map[string]func(*rogue){

@@ -17,7 +17,10 @@
 //     its issuer, the right iss (RFC 9207). Whatever else reaches the listener
 //     is turned away and the login goes on.
 //   - The listener is on a loopback address, and open only while a login runs.
-//   - A code is redeemed once. An ID token is believed only once verified.
+//   - A code is redeemed once. An ID token is believed only once verified, and
+//     the keys for that are had before the person is asked to log in.
+//   - Once a request has left that may bring the tokens, the end of ctx does not
+//     stop it: a login that was stopped too late gives its grant.
 //   - Nothing opens in a browser but https, and http on loopback.
 //
 // Limits: a grant is not stored here. A code that was redeemed and whose answer
@@ -209,10 +212,11 @@ func failure(says string, err error) error {
 	var refused *oauth.ServerError
 	var unsent *oauth.SendError
 	var busy *oauth.RetryError
+	var document *oauth.MetadataError
 	switch {
 	case errors.Is(err, context.Canceled):
 		return err
-	case errors.As(err, &busy):
+	case errors.As(err, &busy), errors.As(err, &document) && (document.Status >= 500 || document.Status == 429):
 		e.Kind, e.Do = Temporary, "try again later"
 	case errors.As(err, &refused):
 		e.Kind = refusedKind(refused)

@@ -15,6 +15,7 @@ import (
 type wire struct {
 	cfg    *Config
 	proofs *jose.Proofs // nil for bearer tokens
+	keys   []byte       // the server's, had before anything was spent; nil if none are needed
 }
 
 func newWire(c *Config) (*wire, error) {
@@ -31,6 +32,27 @@ func newWire(c *Config) (*wire, error) {
 // send builds a request and sends it, a second time only if the server asked
 // for a DPoP nonce: that answer says that nothing was done (RFC 9449 §8).
 func (w *wire) send(ctx context.Context, build func() (*oauth.Request, error)) (*oauth.Answer, *oauth.Request, error) {
+	return w.sendBy(build, func(req *oauth.Request) (*oauth.Answer, error) { return w.cfg.HTTP.Send(ctx, req, nil) })
+}
+
+// spend is send for what is good once and brings the tokens: the end of ctx
+// stops it until the request leaves, and from then on its answer is waited for.
+func (w *wire) spend(ctx context.Context, build func() (*oauth.Request, error)) (*oauth.Answer, *oauth.Request, error) {
+	return w.sendBy(build, func(req *oauth.Request) (*oauth.Answer, error) {
+		own, end := context.WithCancelCause(context.WithoutCancel(ctx))
+		defer end(nil)
+		letGo := context.AfterFunc(ctx, func() { end(context.Cause(ctx)) })
+		defer letGo()
+		return w.cfg.HTTP.Send(own, req, func() error {
+			if !letGo() {
+				return context.Cause(ctx)
+			}
+			return nil
+		})
+	})
+}
+
+func (w *wire) sendBy(build func() (*oauth.Request, error), send func(*oauth.Request) (*oauth.Answer, error)) (*oauth.Answer, *oauth.Request, error) {
 	for again := w.proofs.Retry(); ; {
 		req, err := build() // anew each time: an assertion is good once
 		if err == nil {
@@ -44,7 +66,7 @@ func (w *wire) send(ctx context.Context, build func() (*oauth.Request, error)) (
 		if err != nil {
 			return nil, nil, err
 		}
-		answer, err := w.cfg.HTTP.Send(ctx, req, nil)
+		answer, err := send(req)
 		if err != nil {
 			return nil, nil, err
 		}

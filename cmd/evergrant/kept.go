@@ -169,6 +169,8 @@ type loggedIn struct {
 
 // finish keeps the grant, with all that the next command needs.
 func (l *loginFlow) finish(ctx context.Context, g *login.Grant, cfg evergrant.Config, found *login.Found) error {
+	ctx, end := outlasting(ctx, keepingTime)
+	defer end()
 	document := []byte(g.Document.Reveal())
 	cfg.Provider, cfg.TokenURL, cfg.ClientID, cfg.AuthMethod, cfg.Issuer = g.Provider, g.TokenURL, g.ClientID, g.AuthMethod, g.Issuer
 	for _, r := range found.Config.Resource {
@@ -189,6 +191,21 @@ func (l *loginFlow) finish(ctx context.Context, g *login.Grant, cfg evergrant.Co
 		account = g.Identity.Subject
 	}
 	return l.kept(ctx, document, cfg, account, g.Scope)
+}
+
+// keepingTime is how long after a signal a grant that was had is still put in
+// its place; then it goes into a rescue folder.
+const keepingTime = 5 * time.Second
+
+// outlasting is ctx whose end comes a while later: a person has agreed by now,
+// and some providers give a refresh token once.
+func outlasting(ctx context.Context, by time.Duration) (context.Context, func()) {
+	late, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	forget := context.AfterFunc(ctx, func() {
+		t := time.AfterFunc(by, func() { end(context.Cause(ctx)) })
+		context.AfterFunc(late, func() { t.Stop() })
+	})
+	return late, func() { forget(); end(nil) }
 }
 
 // kept stores the grant and reports.
