@@ -22,14 +22,26 @@ const (
 	envPassphrase = "EVERGRANT_PASSPHRASE" // reference to the passphrase of a store that has one
 )
 
-// isName tells the name of a grant from the path of a token file: what is there
-// as a file, or looks like a path, is one.
+// isName tells the name of a grant from the path of a token file: what looks
+// like a path is one, and what is there as a file, unless a grant is kept under
+// that name. Whoever can put a file into a folder where a person works must not
+// become the one whose grant is used there, or say what program fetches secrets.
 func isName(target string) bool {
 	if strings.ContainsAny(target, `/\`) || strings.HasSuffix(strings.ToLower(target), ".json") {
 		return false
 	}
-	_, err := os.Lstat(target)
-	return errors.Is(err, fs.ErrNotExist)
+	return !isThere(target) || isKept(target)
+}
+
+func isThere(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// isKept asks no key.
+func isKept(name string) bool {
+	store, err := keyring.Open(keyring.Config{Dir: os.Getenv(envStore)})
+	return err == nil && store.Has(name)
 }
 
 // openStore opens the person's store of named grants.

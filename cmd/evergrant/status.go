@@ -98,6 +98,9 @@ func knownHere() []string {
 	sides, _ := filepath.Glob(".*.evergrant")
 	for i, s := range sides {
 		sides[i] = s[1 : len(s)-len(".evergrant")]
+		if isThere(sides[i]) && isName(sides[i]) { // the file is meant, not the kept grant
+			sides[i] = "./" + sides[i]
+		}
 	}
 	return sides
 }

@@ -209,6 +209,13 @@ func (s *Store) Get(ctx context.Context, id string) (evergrant.Record, error) {
 	return e.record, nil
 }
 
+// Has reports whether there is a file of that record, whole or not. It needs no
+// key.
+func (s *Store) Has(id string) bool {
+	_, err := os.Lstat(s.recordPath(stemOf(id)))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 // Put implements evergrant.Store. The first Put of a store makes its key, or
 // takes the one that Config names.
 func (s *Store) Put(ctx context.Context, r evergrant.Record, generation uint64) error {
