@@ -176,16 +176,12 @@ func (d *deletion) deleteNamed(ctx context.Context, name string, _ evergrant.Sta
 func (d *deletion) deleteFile(ctx context.Context, path string, s evergrant.Status) error {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
-	file, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return fmt.Errorf("deleting %s: %w", path, err)
+	secret := secretFileOf(path, s.SecretRef)
+	if file, err := filepath.EvalSymlinks(path); err == nil && secret == "" {
+		secret = secretFileOf(file, s.SecretRef)
 	}
-	if err := evergrant.DeleteFile(ctx, path, evergrant.Config{}); err != nil {
+	if err := evergrant.DeleteFile(ctx, path, evergrant.Config{}); err != nil || secret == "" {
 		return err
-	}
-	secret, ok := strings.CutPrefix(s.SecretRef, "file:")
-	if !ok || filepath.Base(secret) != filepath.Base(file)+secretEnd || filepath.Dir(secret) != filepath.Dir(file) {
-		return nil
 	}
 	if err := os.Remove(secret); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a client that was registered for this grant
 		return &evergrant.Error{Class: evergrant.ErrStorage, Rule: "undeleted", Says: secret + " could not be deleted", Do: "delete it yourself: it is the secret of a client nobody needs any more", Path: secret, Err: err}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -33,6 +34,7 @@ type door struct {
 	visit    func(link string)                         // what the person does in place of following the link
 	answer   func(r *http.Request) (kind, body string) // of the token endpoint; nil: a grant
 	metadata map[string]any                            // added to the document of discovery
+	clients  int                                       // registered so far; each has a secret
 
 	mu    sync.Mutex
 	asked url.Values // of the last authorization request
@@ -117,6 +119,14 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			kind, text = d.answer(r)
 		}
 		w.Header().Set("Content-Type", kind)
+		io.WriteString(w, text)
+	case "/register":
+		d.mu.Lock()
+		d.clients++
+		text := fmt.Sprintf(`{"client_id":"client-%d","client_secret":"secret-%[1]d","token_endpoint_auth_method":"client_secret_post"}`, d.clients)
+		d.mu.Unlock()
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusCreated)
 		io.WriteString(w, text)
 	default:
 		w.WriteHeader(http.StatusNotFound)

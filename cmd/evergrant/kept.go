@@ -190,7 +190,14 @@ func (l *loginFlow) finish(ctx context.Context, g *login.Grant, cfg evergrant.Co
 	if g.Identity != nil {
 		account = g.Identity.Subject
 	}
-	return l.kept(ctx, document, cfg, account, g.Scope)
+	former := l.formerSecret(ctx, !g.Token.RefreshToken.IsZero())
+	if err := l.kept(ctx, document, cfg, account, g.Scope); err != nil {
+		return err // what was written of a secret goes with the grant in the rescue folder
+	}
+	if former != "" && "file:"+former != cfg.SecretRef {
+		os.Remove(former) // nobody needs it; if it stays it does no harm
+	}
+	return nil
 }
 
 // keepingTime is how long after a signal a grant that was had is still put in

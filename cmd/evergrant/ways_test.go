@@ -262,3 +262,53 @@ func TestKeyForms(t *testing.T) {
 		})
 	}
 }
+
+// TestRegisteredSecret: the secret of a client that a login registers stays with
+// the grant it is for. A login that is not kept leaves the grant of before its
+// own, and one that is leaves no other behind.
+func TestRegisteredSecret(t *testing.T) {
+	d := newDoor(t)
+	d.metadata = map[string]any{"registration_endpoint": d.base + "/register", "token_endpoint_auth_methods_supported": []string{"client_secret_post"}}
+	file, twin := filepath.Join(d.dir, "t.json"), filepath.Join(d.dir, "twin.json")
+	again := []string{"login", d.base + "/api", "--file", "t.json", "--ca-cert", "ca.pem", "--timeout", "20s"} // the name of an API: who issued is found out anew
+	secrets := func() []string {
+		list, _ := filepath.Glob(file + "*" + secretEnd)
+		return list
+	}
+	if r := d.run(again...); r.code != 0 || len(secrets()) != 1 {
+		t.Fatalf("login: %+v, %q", r, secrets())
+	}
+	d.refresh()
+	d.wants("refresh", d.token(2).form, "client_id", "client-1", "client_secret", "secret-1")
+
+	answer := `{"access_token":"at-2","refresh_token":"rt-2","token_type":"Bearer","expires_in":3600}`
+	d.answer = func(*http.Request) (string, string) {
+		if err := os.Link(file, twin); err != nil { // such a file cannot be replaced
+			t.Error(err)
+		}
+		return "application/json", answer
+	}
+	if r := d.run(again...); r.code != exitStorage {
+		t.Fatalf("login that cannot be kept: %+v", r)
+	}
+	d.answer = nil
+	if err := os.Remove(twin); err != nil {
+		t.Fatal(err)
+	}
+	d.refresh()
+	d.wants("refresh after it", d.token(4).form, "client_id", "client-1", "client_secret", "secret-1")
+
+	if r := d.run(again...); r.code != 0 {
+		t.Fatalf("login: %+v", r)
+	}
+	d.refresh()
+	d.wants("refresh of the next", d.token(6).form, "client_id", "client-3", "client_secret", "secret-3")
+	if r := d.run("delete", "t.json", "--yes", "--no-revoke"); r.code != 0 {
+		t.Fatalf("delete: %+v", r)
+	}
+	for _, path := range secrets() {
+		if b, err := os.ReadFile(path); err != nil || string(b) != "secret-2\n" { // of the grant in the rescue folder
+			t.Errorf("left behind: %s with %q, %v", path, b, err)
+		}
+	}
+}
