@@ -36,7 +36,7 @@ var revealers = []string{
 	"cmd/evergrant.tokenFormats", "cmd/evergrant.tokenJSON", "cmd/evergrant.execCredential", "cmd/evergrant.saslText", "cmd/evergrant.gitLines",
 	"cmd/evergrant.gitHelper.get", "cmd/evergrant.refreshedJSON", "cmd/evergrant.printRefreshed", "cmd/evergrant.execCommand", "cmd/evergrant.exporting.grant",
 	"cmd/evergrant.askOnce", "cmd/evergrant.boundDocument", "cmd/evergrant.loginFlow.finish",
-	"cmd/evergrant.loginFlow.keepSecret", "cmd/evergrant.secretBeside",
+	"cmd/evergrant.loginFlow.keepSecret", "cmd/evergrant.secretUnkept", "cmd/evergrant.secretBeside",
 	"cmd/evergrant.withoutTokens", "cmd/evergrant.target.checkIdentity", "cmd/evergrant.scopeOf", // compared with what a server says
 }
 

@@ -27,6 +27,19 @@ func (l *loginFlow) keepSecret(document []byte, secret evergrant.Secret, cfg *ev
 	return document, err
 }
 
+// secretUnkept is the error of a login whose client's secret could not be kept:
+// the grant goes with it into a rescue folder, where one is of use to the other.
+func secretUnkept(ctx context.Context, err error, document []byte, secret evergrant.Secret, cfg evergrant.Config) error {
+	e := &evergrant.Error{Class: evergrant.ErrStorage, Rule: "secret-unwritten", Says: err.Error(), Do: "log in again once this is mended", Err: err}
+	if both, merr := withMember(document, "client_secret", secret.Reveal()); merr == nil {
+		document = both
+	}
+	if e.Path = rescue(ctx, document, cfg); e.Path != "" {
+		e.Do = "the grant is kept in " + e.Path + ", which holds secrets; put it where it belongs with `evergrant import`"
+	}
+	return e
+}
+
 // withMember adds a member to a JSON object.
 func withMember(document []byte, name, value string) ([]byte, error) {
 	b, err := json.Marshal(map[string]string{name: value})

@@ -183,7 +183,7 @@ func (l *loginFlow) finish(ctx context.Context, g *login.Grant, cfg evergrant.Co
 	if r := found.Registered; r != nil && !r.ClientSecret.IsZero() {
 		var err error
 		if document, err = l.keepSecret(document, r.ClientSecret, &cfg); err != nil {
-			return err
+			return secretUnkept(ctx, err, document, r.ClientSecret, cfg)
 		}
 	}
 	account := ""

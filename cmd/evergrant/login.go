@@ -163,9 +163,18 @@ func (l *loginFlow) lost(ctx context.Context, err error, cfg evergrant.Config) e
 	if answer == nil || answer.Status/100 != 2 || !errors.As(failure, &e) {
 		return failure
 	}
-	var kept *evergrant.Error
-	if errors.As(evergrant.KeepFile(ctx, os.DevNull+"/login", answer.Body, cfg), &kept) && kept.Path != "" {
-		e.Path, e.Do = kept.Path, "the answer is kept in "+kept.Path+" for a person to look at; it holds secrets"
+	if path := rescue(ctx, answer.Body, cfg); path != "" {
+		e.Path, e.Do = path, "the answer is kept in "+path+" for a person to look at; it holds secrets"
 	}
 	return e
+}
+
+// rescue puts what a login brought into a rescue folder, and says where; "" if
+// none took it.
+func rescue(ctx context.Context, document []byte, cfg evergrant.Config) string {
+	var kept *evergrant.Error
+	if errors.As(evergrant.KeepFile(ctx, os.DevNull+"/login", document, cfg), &kept) {
+		return kept.Path
+	}
+	return ""
 }

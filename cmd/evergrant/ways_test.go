@@ -312,3 +312,18 @@ func TestRegisteredSecret(t *testing.T) {
 		}
 	}
 }
+
+// TestUnkeptSecret: where the secret of the registered client cannot be kept, the
+// grant is not dropped.
+func TestUnkeptSecret(t *testing.T) {
+	d := newDoor(t)
+	d.metadata = map[string]any{"registration_endpoint": d.base + "/register", "token_endpoint_auth_methods_supported": []string{"client_secret_post"}}
+	name := strings.Repeat("n", 236) + ".json" // no longer one fits
+	r := d.run("login", d.base, "--file", name, "--ca-cert", "ca.pem", "--timeout", "20s")
+	r.wantHint(t)
+	_, path, _ := strings.Cut(r.stderr, "hint: the grant is kept in ")
+	path, _, _ = strings.Cut(path, ", ")
+	if b, err := os.ReadFile(path); err != nil || r.code != exitStorage || !strings.Contains(string(b), "rt-1") || !strings.Contains(string(b), "secret-1") {
+		t.Errorf("%+v, %q holds %q, %v", r, path, b, err)
+	}
+}
