@@ -302,6 +302,8 @@ func (p *proxy) refuses(r *http.Request) string {
 	switch {
 	case r.Method == http.MethodConnect:
 		return "this is no forward proxy"
+	case r.Method == http.MethodTrace: // it shows its sender the whole request (RFC 9110 §9.3.8)
+		return "TRACE would give the token away"
 	case !slices.Contains(p.hosts, strings.ToLower(r.Host)):
 		return "the request names another host than this proxy"
 	case !p.mayCome(r):

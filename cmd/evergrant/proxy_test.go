@@ -448,7 +448,7 @@ func TestProxyRefuses(t *testing.T) {
 }
 
 // TestProxyForward: as a forward proxy it serves nobody, and no target gets past
-// the upstream's path or names another host to it.
+// the upstream's path, names another host to it, or shows the token.
 func TestProxyForward(t *testing.T) {
 	a := newAPI(t, "/v1", nil, echo)
 	for _, ask := range []string{
@@ -457,6 +457,7 @@ func TestProxyForward(t *testing.T) {
 		"GET http://other.example/ HTTP/1.1\r\nHost: other.example\r\n\r\n",
 		"GET http://other.example/ HTTP/1.1\r\nHost: " + strings.TrimPrefix(a.url, "http://") + "\r\n\r\n",
 		"CONNECT other.example:443 HTTP/1.1\r\nHost: other.example:443\r\n\r\n",
+		"TRACE / HTTP/1.1\r\nHost: " + strings.TrimPrefix(a.url, "http://") + "\r\n\r\n",
 	} {
 		c, err := net.Dial("tcp", strings.TrimPrefix(a.url, "http://"))
 		if err != nil {
