@@ -33,7 +33,7 @@ var revealers = []string{
 	"internal/foreign.writeForce", "internal/foreign.writeRclone",
 
 	// asked for by a person, or kept in a file at a person's wish
-	"cmd/evergrant.tokenFormats", "cmd/evergrant.tokenJSON", "cmd/evergrant.execCredential", "cmd/evergrant.saslText", "cmd/evergrant.gitLines",
+	"cmd/evergrant.tokenFormats", "cmd/evergrant.tokenFormat.text", "cmd/evergrant.tokenJSON", "cmd/evergrant.execCredential", "cmd/evergrant.saslText", "cmd/evergrant.gitLines",
 	"cmd/evergrant.gitHelper.get", "cmd/evergrant.refreshedJSON", "cmd/evergrant.printRefreshed", "cmd/evergrant.execCommand", "cmd/evergrant.exporting.grant",
 	"cmd/evergrant.askOnce", "cmd/evergrant.boundDocument", "cmd/evergrant.loginFlow.finish",
 	"cmd/evergrant.loginFlow.keepSecret", "cmd/evergrant.secretUnkept", "cmd/evergrant.secretBeside",

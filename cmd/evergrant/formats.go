@@ -9,16 +9,18 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/evergrant/evergrant"
 )
 
 // tokenFormat prints an access token, with a newline at the end.
 type tokenFormat struct {
-	name  string
-	print func(t *evergrant.Token, user string) (string, error)
-	user  bool // it cannot be printed without a user
-	bare  bool // the token is all that its reader will send
+	name   string
+	print  func(t *evergrant.Token, user string) (string, error)
+	user   bool // it cannot be printed without a user
+	bare   bool // the token is all that its reader will send
+	quotes bool // it can carry any character
 }
 
 // tokenFormats are in the order of the help.
@@ -27,10 +29,10 @@ var tokenFormats = []tokenFormat{
 	{name: "header", print: func(t *evergrant.Token, _ string) (string, error) {
 		return "Authorization: Bearer " + t.AccessToken.Reveal() + "\n", nil
 	}, bare: true},
-	{name: "json", print: tokenJSON},
+	{name: "json", print: tokenJSON, quotes: true},
 	{name: "env", print: func(t *evergrant.Token, _ string) (string, error) {
 		return "ACCESS_TOKEN=" + shellQuoted(t.AccessToken.Reveal()) + "\n", nil
-	}},
+	}, quotes: true},
 	{name: "xoauth2", print: xoauth2, user: true, bare: true},
 	{name: "oauthbearer", print: oauthBearer, user: true, bare: true},
 	{name: "exec-credential", print: execCredential, bare: true},
@@ -60,6 +62,9 @@ func (f tokenFormat) text(t *evergrant.Token, user string) (string, error) {
 		if err := bearable(t); err != nil {
 			return "", err
 		}
+	}
+	if !f.quotes && strings.IndexFunc(t.AccessToken.Reveal(), unicode.IsControl) >= 0 { // RFC 6749 A.12: it would end the line or the field
+		return "", usageError{errors.New("the access token has a control character, which no token has"), "look where the token file comes from"}
 	}
 	return f.print(t, user)
 }

@@ -131,6 +131,23 @@ func TestFormatGit(t *testing.T) {
 	}
 }
 
+// TestFormatBrokenToken: a token that would end the line or the field it is put
+// into, as a file from somebody else may have, is handed out only where it is
+// quoted.
+func TestFormatBrokenToken(t *testing.T) {
+	b, token := ready(t, "")
+	whole := b.read()
+	for _, breaks := range []string{`\nX-Evil: 1`, `\u0001auth=Bearer other`} {
+		b.write([]byte(strings.Replace(whole, token, token+breaks, 1)))
+		for _, f := range tokenFormats {
+			r := b.run("token", b.path, "--format", f.name, "--user", "ana")
+			if quoted := f.name == "json" || f.name == "env"; quoted != (r.code == 0) || !quoted && r.stdout != "" {
+				t.Errorf("%s: exit %d, %q", f.name, r.code, r.stdout)
+			}
+		}
+	}
+}
+
 // TestFormatTokenType: a token that is of no use by itself (RFC9449 §7.1) is not
 // put where it would be used so; what providers call a bearer token is one.
 func TestFormatTokenType(t *testing.T) {
