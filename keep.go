@@ -108,7 +108,7 @@ func (k *newcomerGrant) read() (err error) {
 // rescued puts an answer that cannot be stored into the rescue folder.
 func (k *newcomerGrant) rescued(ctx context.Context, cause error) error {
 	e := *asError(cause)
-	if gone := context.Cause(ctx); gone != nil && errors.Is(cause, lockedfile.ErrBusy) {
+	if gone := context.Cause(ctx); gone != nil && !errors.Is(gone, context.DeadlineExceeded) && errors.Is(cause, lockedfile.ErrBusy) {
 		e.Rule, e.Says, e.Err = "interrupted", "the login was stopped before it was kept", gone // nobody else is to blame
 	}
 	e.Says = "the new grant could not be stored: " + e.Says

@@ -171,6 +171,8 @@ type loggedIn struct {
 func (l *loginFlow) finish(ctx context.Context, g *login.Grant, cfg evergrant.Config, found *login.Found) error {
 	ctx, end := outlasting(ctx, keepingTime)
 	defer end()
+	ctx, cancel := context.WithTimeout(ctx, l.timeout) // for whoever holds the lock and does not move
+	defer cancel()
 	document := []byte(g.Document.Reveal())
 	cfg.Provider, cfg.TokenURL, cfg.ClientID, cfg.AuthMethod, cfg.Issuer = g.Provider, g.TokenURL, g.ClientID, g.AuthMethod, g.Issuer
 	for _, r := range found.Config.Resource {
