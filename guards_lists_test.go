@@ -93,7 +93,7 @@ var (
 		"login.PasteFrom", "login.ways.paste", "login.listener.serve", "login.watched",
 		"store/keyring.withKeyring",
 		"cmd/evergrant.watchAll", "cmd/evergrant.proxy.serve", "cmd/evergrant.proxy.part", "cmd/evergrant.demo.sixteen", "cmd/evergrant.ui.working",
-		"cmd/evergrant.deletion.agreed",
+		"cmd/evergrant.deletion.agreed", "cmd/evergrant.hidden",
 	}
 	leakTests = map[string]string{
 		"":      "faultmatrix", // after each fault

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -60,10 +61,34 @@ func (u *ui) passphrase(ctx context.Context) (evergrant.Secret, error) {
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return evergrant.Secret{}, usageError{errors.New("the store is sealed with a passphrase, and there is no terminal to ask for it"), "name it with " + envPassphrase + "=file:PATH or cmd:PROGRAM"}
 	}
-	fmt.Fprint(u.err, "passphrase of the store: ")
-	b, err := term.ReadPassword(int(os.Stdin.Fd()))
-	fmt.Fprintln(u.err)
-	return evergrant.NewSecret(string(b)), err
+	return hidden(ctx, u.err, "passphrase of the store: ")
+}
+
+// hidden asks on the terminal for what it does not show. A signal ends the
+// asking, and the terminal shows again what is typed.
+func hidden(ctx context.Context, to io.Writer, prompt string) (evergrant.Secret, error) {
+	in := int(os.Stdin.Fd())
+	before, err := term.GetState(in)
+	if err != nil {
+		return evergrant.Secret{}, fmt.Errorf("looking at the terminal: %w", err)
+	}
+	fmt.Fprint(to, prompt)
+	defer fmt.Fprintln(to)
+	type typed struct {
+		text []byte
+		err  error
+	}
+	got := make(chan typed, 1)
+	go func() { // reading from a terminal cannot be stopped: it ends with the process
+		text, err := term.ReadPassword(in)
+		got <- typed{text, err}
+	}()
+	select {
+	case t := <-got:
+		return evergrant.NewSecret(string(t.text)), t.err
+	case <-ctx.Done():
+		return evergrant.Secret{}, errors.Join(usageError{errors.New("nobody gave the passphrase"), "run it again, or name it with " + envPassphrase + "=file:PATH"}, term.Restore(in, before))
+	}
 }
 
 // unlocked opens the store and gets its key. It asks, if it must, before

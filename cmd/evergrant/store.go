@@ -116,24 +116,20 @@ func (k *keyChoice) newPassphrase(ctx context.Context) (evergrant.Secret, error)
 	if k.passphrase != askForIt {
 		return resolveSecret(ctx, k.passphrase)
 	}
-	in := int(os.Stdin.Fd())
-	if !term.IsTerminal(in) {
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return evergrant.Secret{}, usageError{errors.New("there is no terminal to ask for the passphrase"), "give a reference: --passphrase=file:PATH"}
 	}
-	var typed [2]string
+	var typed [2]evergrant.Secret
 	for i, prompt := range []string{"new passphrase of the store: ", "once more: "} {
-		fmt.Fprint(os.Stderr, prompt)
-		b, err := term.ReadPassword(in)
-		fmt.Fprintln(os.Stderr)
-		if err != nil {
+		var err error
+		if typed[i], err = hidden(ctx, os.Stderr, prompt); err != nil {
 			return evergrant.Secret{}, err
 		}
-		typed[i] = string(b)
 	}
-	if typed[0] != typed[1] {
+	if !typed[0].Equal(typed[1]) {
 		return evergrant.Secret{}, usageError{errors.New("the two passphrases differ"), "try again"}
 	}
-	return evergrant.NewSecret(typed[0]), nil
+	return typed[0], nil
 }
 
 func storeInitCommand(u *ui) *cobra.Command {
