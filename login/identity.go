@@ -73,9 +73,14 @@ func (w *wire) verify(ctx context.Context, srv Server, token string, want jose.I
 	return nil, &Error{Kind: Untrusted, Says: "the server's ID token is not to be trusted", Do: "don't go on with this login; check issuer, client id and the clock of this machine", Err: err}
 }
 
+// clockLeeway is how wrong this machine's clock may be: by the time the ID token
+// is looked at, the code is spent. Nonce and code say that the token is of this
+// login; its times add little.
+const clockLeeway = 5 * time.Minute
+
 // checker is who may sign, and how.
 func (w *wire) checker(s Server) jose.Provider {
-	p := jose.Provider{Issuer: s.Issuer, ClientID: w.cfg.ClientID}
+	p := jose.Provider{Issuer: s.Issuer, ClientID: w.cfg.ClientID, Leeway: clockLeeway}
 	for _, alg := range s.IDTokenAlgs {
 		if asymmetric(alg) {
 			p.Algorithms = append(p.Algorithms, alg)

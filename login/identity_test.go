@@ -135,6 +135,12 @@ func TestFAPIHappy(t *testing.T) {
 		"FAPI2SPFinalClientTestTokenTypeCaseInsenstivity":             func(s *rogue) { s.answer = func(m map[string]any) { m["token_type"] = "bEARER" } },
 		"FAPI2SPFinalClientTestValidAudAsArray":                       func(s *rogue) { s.claims = func(m map[string]any) { m["aud"] = []string{"app"} } },
 		"no kid, and one key":                                         func(s *rogue) { delete(s.header, "kid") },
+		"a clock four minutes slow": func(s *rogue) {
+			s.claims = func(m map[string]any) { m["iat"], m["exp"] = time.Now().Unix()+240, time.Now().Unix()+540 }
+		},
+		"a clock four minutes fast": func(s *rogue) {
+			s.claims = func(m map[string]any) { m["iat"], m["exp"] = time.Now().Unix()-300, time.Now().Unix()-240 }
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newRogue(t)
