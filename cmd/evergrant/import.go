@@ -107,22 +107,34 @@ func (i *importing) run(ctx context.Context, path string) error {
 	return i.report(g, cfg)
 }
 
+// mostImport is more than any credential file has; what is longer is refused.
+const mostImport = 17 << 20
+
+// readMost reads a file as far as it could be one with credentials.
+func readMost(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, mostImport))
+}
+
 // read reads the credential file; - is standard input.
 func (i *importing) read(path string) ([]foreign.Grant, error) {
-	data, name := []byte(nil), path
-	var err error
+	data, name, err := []byte(nil), path, error(nil)
 	if path == "-" {
 		name = ""
-		data, err = io.ReadAll(io.LimitReader(os.Stdin, 17<<20))
+		data, err = io.ReadAll(io.LimitReader(os.Stdin, mostImport))
 	} else {
-		data, err = os.ReadFile(path)
+		data, err = readMost(path)
 	}
 	if err != nil {
 		return nil, usageError{fmt.Errorf("reading %s: %w", path, err), "`evergrant import --list` shows where the files usually are"}
 	}
 	folder := filepath.Dir(path)
 	grants, err := foreign.Read(data, foreign.Options{Format: i.format, Name: name, Beside: func(base string) ([]byte, error) {
-		return os.ReadFile(filepath.Join(folder, filepath.Base(base)))
+		return readMost(filepath.Join(folder, filepath.Base(base)))
 	}})
 	if err != nil {
 		return nil, usageError{fmt.Errorf("%s: %w", path, err), hintOf(err)}
