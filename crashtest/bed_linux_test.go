@@ -116,7 +116,7 @@ func (b *bed) close() {
 
 // args is a command line for this bed's token file.
 func (b *bed) args(timeout time.Duration, command ...string) []string {
-	args := append(slices.Clone(command), b.file, "--client-id", "app", "--timeout", timeout.String())
+	args := append(slices.Clone(command), b.file, "-v", "--client-id", "app", "--timeout", timeout.String())
 	switch {
 	case b.grace:
 		args = append(args, "--catalog", filepath.Join(b.root, "catalog.json"), "--provider", "graceful")
@@ -148,6 +148,7 @@ type result struct {
 	out, err string
 	exit     int            // -1: ended by a signal
 	signal   syscall.Signal // that ended it; 0: none
+	proc     string         // its arguments and environment as /proc showed them where it was broken; "": not looked at
 }
 
 func (r result) String() string {

@@ -23,7 +23,9 @@ type counts struct {
 	cuts        map[string]int // by file system
 	pairs       map[string]int // killed, paused
 	requests    int            // in the ledgers that judged
-	searched    int            // bytes of outputs and side files, for tokens
+	searched    int            // bytes of outputs, files and names, for tokens
+	artefacts   int            // outputs and files
+	leaks       int
 	heals       int            // the stored refresh token was the living one in the end
 	unavoidable map[string]int // by class
 	avoidable   int
@@ -50,8 +52,8 @@ func (c *counts) skip(what, why string) {
 func (c *counts) String() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := fmt.Sprintf("crashtest: %d points, not met %s; kills: %s; SIGTERMs: %s; errors: %s; power cuts: %s; pairs: %s; %d healed; unavoidable losses: %s; avoidable losses: %d",
-		c.points, listed(c.missed), listed(c.kills), listed(c.terms), listed(c.errors), listed(c.cuts), listed(c.pairs), c.heals, listed(c.unavoidable), c.avoidable)
+	s := fmt.Sprintf("crashtest: %d points, not met %s; kills: %s; SIGTERMs: %s; errors: %s; power cuts: %s; pairs: %s; %d healed; unavoidable losses: %s; avoidable losses: %d; searched for tokens: %d bytes in %d pieces",
+		c.points, listed(c.missed), listed(c.kills), listed(c.terms), listed(c.errors), listed(c.cuts), listed(c.pairs), c.heals, listed(c.unavoidable), c.avoidable, c.searched, c.artefacts)
 	for _, skip := range c.skipped {
 		s += "; SKIPPED " + skip.Kind + ": " + skip.Note
 	}
@@ -65,6 +67,8 @@ func (c *counts) figures() []figures.Figure {
 	list := []figures.Figure{
 		{Name: figures.Requests, N: float64(c.requests)},
 		{Name: figures.Bytes, N: float64(c.searched)},
+		{Name: figures.Artefacts, N: float64(c.artefacts)},
+		{Name: figures.Leaks, N: float64(c.leaks)},
 		{Name: figures.Healed, N: float64(c.heals)},
 		{Name: figures.Avoidable, N: float64(c.avoidable)},
 	}

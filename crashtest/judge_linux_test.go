@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +37,7 @@ type story struct {
 	healed bool
 	pause  func(time.Duration) // waits without keeping a slot
 	cut    bool                // the power was cut too
-
+	sieve  *sieve              // nil: nothing was searched yet
 }
 
 func (s *story) fault(format string, args ...any) {
@@ -80,34 +79,6 @@ func (s *story) next(atMost int, command ...string) result {
 		s.fault("%s sent %d requests, at most %d were due", strings.Join(command, " "), n, atMost)
 	}
 	return r
-}
-
-// clean looks for secrets in what a run left in sight (P7), for side files
-// that others can read, and for a token file that is cut.
-func (s *story) clean(r result, token bool) {
-	searched := len(r.err) + len(r.out)
-	if strings.Contains(r.err, mark) || !token && strings.Contains(r.out, mark) {
-		s.fault("a token in the output")
-	}
-	entries, err := os.ReadDir(s.b.box)
-	if err != nil {
-		s.fault("%v", err)
-	}
-	for _, e := range entries {
-		info, err := e.Info()
-		if err == nil && info.Mode().Perm() != 0o600 {
-			s.fault("%s has mode %v", e.Name(), info.Mode())
-		}
-		if !strings.HasSuffix(e.Name(), ".tmp") && e.Name() != "token.json" {
-			data, _ := os.ReadFile(filepath.Join(s.b.box, e.Name()))
-			searched += len(data)
-			if bytes.Contains(data, []byte(mark)) {
-				s.fault("a token in %s", e.Name())
-			}
-		}
-	}
-	total.add(func(c *counts) { c.searched += searched })
-	s.whole()
 }
 
 // whole checks that the token file is one of the documents it can be: as it

@@ -151,6 +151,7 @@ func (w *sweep) take(p call) {
 
 // close counts a story and fails the test if a promise was broken.
 func (s *story) close(t *testing.T) {
+	s.sieve.close()
 	total.add(func(c *counts) {
 		switch {
 		case s.healed:

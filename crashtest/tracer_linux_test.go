@@ -66,6 +66,7 @@ type tracer struct {
 	inside map[int]int           // by thread: the call it is in; -1: one of no interest
 	known  map[int]bool          // threads that were seen
 	fails  map[int]syscall.Errno // by thread: what the call it is in will return
+	proc   string                // what others could see of it at the first trouble
 	told   atomic.Bool           // a signal was sent to it
 }
 
@@ -102,7 +103,7 @@ func (b *bed) follow(args []string, before func(call) trouble) (result, []call, 
 	go b.ender(t, over)
 	ws, err := t.run()
 	close(over)
-	r := result{args: args, exit: ws.ExitStatus()}
+	r := result{args: args, exit: ws.ExitStatus(), proc: t.proc}
 	if ws.Signaled() {
 		r.signal = ws.Signal()
 	}
@@ -251,6 +252,9 @@ func (t *tracer) enter(tid int, number uint64, args []uint64) {
 	t.inside[tid] = len(t.calls)
 	t.calls = append(t.calls, c)
 	do := t.before(c)
+	if do != (trouble{}) && t.proc == "" {
+		t.proc = t.inSight()
+	}
 	if do.signal != 0 {
 		t.told.Store(true)
 		unix.Kill(t.pid, do.signal) // with SIGKILL the call is not made
@@ -258,6 +262,16 @@ func (t *tracer) enter(tid int, number uint64, args []uint64) {
 	if do.errno != 0 && refuse(tid) == nil {
 		t.fails[tid] = do.errno
 	}
+}
+
+// inSight is what others may see of the process while it stands still.
+func (t *tracer) inSight() string {
+	var all []byte
+	for _, name := range []string{"cmdline", "environ"} {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/%s", t.pid, name)) // of one that is ending: nothing
+		all = append(append(all, b...), 0)
+	}
+	return string(all)
 }
 
 // leave notes the result, and what a read brought.
