@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// signingKey is made at its first use: most servers sign nothing.
+// signingKey is made at its first use unless one was given: most servers sign
+// nothing.
 type signingKey struct {
 	once sync.Once
 	key  *rsa.PrivateKey
@@ -23,6 +24,9 @@ const keyID = "idptest-1"
 
 func (k *signingKey) private() *rsa.PrivateKey {
 	k.once.Do(func() {
+		if k.key != nil {
+			return
+		}
 		key, err := rsa.GenerateKey(rand.Reader, 2048)
 		if err != nil {
 			panic("idptest: generating a key: " + err.Error()) // crypto/rand never fails

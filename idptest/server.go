@@ -3,6 +3,7 @@ package idptest
 import (
 	"bytes"
 	"cmp"
+	"crypto/rsa"
 	"fmt"
 	"io"
 	"mime"
@@ -55,6 +56,10 @@ type Config struct {
 	// IdentityBase is the scheme and host of the id member of salesforce
 	// answers. "": the simulator itself, which clients that follow the URL need.
 	IdentityBase string
+	// Key signs the JWTs (RS256). nil: one of 2048 bits is made when the first is
+	// signed, which takes longer than all else here: who makes many servers
+	// gives them one.
+	Key *rsa.PrivateKey
 	// Certificate is what ListenTLS shows: "" a good one, "expired" or
 	// "wrong-name".
 	Certificate string
@@ -129,6 +134,7 @@ func New(c Config) *Server {
 		u.OrgID = cmp.Or(u.OrgID, recordID("00D", 1))
 		u.ID = cmp.Or(u.ID, recordID("005", i+1))
 	}
+	s.keys.key = c.Key
 	s.mint = mint{seed: c.Seed, mark: c.Mark, persona: s.persona}
 	s.mux = s.routes()
 	s.control = s.controlRoutes()

@@ -9,25 +9,50 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/evergrant/evergrant"
+	"github.com/evergrant/evergrant/canary/search"
 	"github.com/evergrant/evergrant/idptest"
 )
 
 var errLeak = errors.New("simworld: a token shows")
 
-// leaks reports whether a token shows in what a program might print (I4).
-func leaks(v any) bool {
-	return strings.Contains(fmt.Sprintf("%v %+v", v, v), mark)
+// A sieve looks for tokens in all that the keepers of a life tell or store
+// beside the document (I4).
+type sieve struct {
+	mu    sync.Mutex
+	found *search.Search
+}
+
+// leaks reports whether a token shows in what a program might print.
+func (s *sieve) leaks(v any) bool {
+	return s.holds(fmt.Sprintf("%T", v), fmt.Sprintf("%v\n%+v\n", v, v))
+}
+
+// holds reports whether a token shows in a text, in any form.
+func (s *sieve) holds(name, text string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := len(s.found.Hits)
+	s.found.Text(name, text)
+	return len(s.found.Hits) > before
 }
 
 // heard is told each event.
 func (l *life) heard(k *keeper, e evergrant.Event) {
-	if leaks(e) {
+	if l.sieve.leaks(e) {
 		l.fail("I4: a token shows in %T", e)
 	}
 	l.note(k, "event %T", e)
+}
+
+// transcribed is told each line of the transcript that `-v` shows.
+func (l *life) transcribed(line string) {
+	if l.sieve.holds("transcript", line+"\n") {
+		l.fail("I4: a token shows in the transcript")
+	}
 }
 
 // stored is the durable record as the judge reads it.
@@ -52,7 +77,7 @@ type stored struct {
 }
 
 // parse reads a record, strictly (I1).
-func parse(r evergrant.Record) (s stored, err error) {
+func parse(r evergrant.Record, found *sieve) (s stored, err error) {
 	size, rest, _ := bytes.Cut(r.Data, []byte{'\n'})
 	n, err := strconv.Atoi(string(size))
 	if err != nil || n > len(rest) {
@@ -69,7 +94,7 @@ func parse(r evergrant.Record) (s stored, err error) {
 			return s, fmt.Errorf("the intent: %w", err)
 		}
 	}
-	if leaks(string(rest[n:])) || leaks(string(r.Intent)) || leaks(r.Meta) {
+	if found.holds("state", string(rest[n:])) || found.holds("intent", string(r.Intent)) || found.leaks(r.Meta) {
 		return s, errLeak
 	}
 	s.data = r.Data
@@ -86,7 +111,7 @@ func (l *life) isMark(r evergrant.Record) bool {
 // storedLocked takes in a record that became durable.
 func (l *life) storedLocked(k *keeper, r evergrant.Record) {
 	l.checks++
-	s, err := parse(r)
+	s, err := parse(r, l.sieve)
 	if err != nil {
 		l.failLocked("I1/I4: the record does not parse: %v", err)
 		return
@@ -203,7 +228,7 @@ func (l *life) judgeCallLocked(k *keeper, c call, token *evergrant.Token, err er
 	switch {
 	case errors.Is(err, errLeak):
 		l.failLocked("I4: a token shows in a result")
-	case err != nil && leaks(err):
+	case err != nil && l.sieve.leaks(err):
 		l.failLocked("I4: a token shows in an error")
 	case errors.Is(err, evergrant.ErrNeedsLogin):
 		l.judgeVerdictLocked(err)

@@ -55,7 +55,7 @@ func (l *life) open(n *node) *keeper {
 		ClientID: "app", Provider: l.maker.entry, Catalog: catalog, TokenURL: "http://127.0.0.1" + l.tokenPath(),
 		RescueDirs: []string{k.rescue}, OnEvent: func(e evergrant.Event) { l.heard(k, e) },
 	}
-	cfg.HTTP.Dial = k.dial
+	cfg.HTTP.Dial, cfg.HTTP.Trace = k.dial, l.transcribed
 	src, err := evergrant.Open(&view{k}, l.id, cfg)
 	l.note(k, "open: %v", err)
 	if err != nil {

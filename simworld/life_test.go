@@ -2,6 +2,7 @@ package simworld_test
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/evergrant/evergrant"
+	"github.com/evergrant/evergrant/canary/search"
 	"github.com/evergrant/evergrant/idptest"
 )
 
@@ -24,12 +26,14 @@ import (
 // When its grant ends, a user logs in again.
 type life struct {
 	t      *testing.T
+	key    *rsa.PrivateKey // of the providers that sign access tokens
 	class  class
 	maker  maker
 	seed   uint64
 	place  int
 	random *rand.Rand // of the life's own goroutine only
 	folder string
+	sieve  *sieve
 	apart  bool // each keeper on a machine of its own
 	odds   odds
 	began  time.Time
@@ -88,8 +92,13 @@ type node struct {
 
 const mark = "Zq7canary" // in every token
 
-func newLife(t *testing.T, c class, seed uint64, place int, folder string) *life {
-	l := &life{t: t, class: c, seed: seed, place: place, folder: folder, faults: map[string]int{}, crashes: map[string]int{}}
+func newLife(t *testing.T, w *world, c class, place int, folder string) *life {
+	l := &life{t: t, key: w.key, class: c, seed: w.seed, place: place, folder: folder, faults: map[string]int{}, crashes: map[string]int{}}
+	found, err := search.New(mark)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.sieve = &sieve{found: found}
 	l.random = l.stream(0)
 	l.maker = c.draw(l.random)
 	l.apart = l.random.IntN(3) == 0
@@ -145,7 +154,7 @@ func (l *life) login(n int) {
 	skew := []time.Duration{0, 0, time.Minute, -time.Minute, 10 * time.Hour, -10 * time.Hour, 5 * 365 * day, -5 * 365 * day}[l.random.IntN(8)]
 	drift := (l.random.Float64() - 0.5) / 500
 	start := time.Now()
-	l.idp = idptest.New(idptest.Config{Persona: l.maker.persona, Habits: l.maker.habits, Mark: mark, Seed: fmt.Sprint(l.seed, l.class.name, l.place, n),
+	l.idp = idptest.New(idptest.Config{Persona: l.maker.persona, Habits: l.maker.habits, Mark: mark, Key: l.key, Seed: fmt.Sprint(l.seed, l.class.name, l.place, n),
 		Clock: func() time.Time {
 			now := time.Now()
 			return now.Add(skew + time.Duration(drift*float64(now.Sub(start))))
@@ -476,15 +485,19 @@ func (l *life) make(k *keeper, c call) error {
 func (l *life) ask(ctx context.Context, k *keeper, kind string) (*evergrant.Token, error) {
 	switch kind {
 	case "token":
-		return k.src.Token(ctx)
+		token, err := k.src.Token(ctx)
+		if err == nil && l.sieve.leaks(token) {
+			return nil, errLeak
+		}
+		return token, err
 	case "token-for":
-		return tokenOf(k.src.TokenFor(ctx, 0))
+		return l.tokenOf(k.src.TokenFor(ctx, 0))
 	case "token-long":
-		return tokenOf(k.src.TokenFor(ctx, l.maker.habits.AccessTTL/3))
+		return l.tokenOf(k.src.TokenFor(ctx, l.maker.habits.AccessTTL/3))
 	case "refresh":
-		return tokenOf(k.src.Refresh(ctx, evergrant.RefreshOptions{}))
+		return l.tokenOf(k.src.Refresh(ctx, evergrant.RefreshOptions{}))
 	}
-	token, err := tokenOf(k.src.TokenFor(ctx, 0))
+	token, err := l.tokenOf(k.src.TokenFor(ctx, 0))
 	if err != nil {
 		return nil, err
 	}
@@ -504,11 +517,11 @@ func (l *life) ask(ctx context.Context, k *keeper, kind string) (*evergrant.Toke
 // acting is how long a reported rejection may be acted upon.
 const acting = 3 * time.Minute
 
-func tokenOf(r *evergrant.Result, err error) (*evergrant.Token, error) {
+func (l *life) tokenOf(r *evergrant.Result, err error) (*evergrant.Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	if leaks(r) {
+	if l.sieve.leaks(r) || l.sieve.leaks(r.Token) {
 		return nil, errLeak
 	}
 	return r.Token, nil

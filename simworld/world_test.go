@@ -1,6 +1,8 @@
 package simworld_test
 
 import (
+	cryptorand "crypto/rand"
+	"crypto/rsa"
 	"flag"
 	"fmt"
 	"maps"
@@ -26,9 +28,16 @@ var (
 // so long together.
 const (
 	classTime = 150 * day
-	proveBy   = 15
+	proveBy   = 120
 	day       = 24 * time.Hour
 )
+
+// world is what all lives have in common.
+type world struct {
+	seed uint64
+	key  *rsa.PrivateKey // of all providers that sign access tokens
+	sum  *tally
+}
 
 // TestWorld lives through the years and prints what happened in them.
 func TestWorld(t *testing.T) {
@@ -44,17 +53,21 @@ func TestWorld(t *testing.T) {
 	}
 	t.Logf("seed %d (replay with -seed)", seed)
 	began, goroutines := time.Now(), runtime.NumGoroutine()
-	sum := newTally()
+	w := &world{seed: seed, sum: newTally()}
+	var err error
+	if w.key, err = rsa.GenerateKey(cryptorand.Reader, 1024); err != nil { // short: it signs often, and nobody attacks it
+		t.Fatal(err)
+	}
 	t.Run("class", func(t *testing.T) {
 		for _, c := range classes {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
-				liveAll(t, c, seed, sum)
+				w.liveAll(t, c)
 			})
 		}
 	})
-	t.Logf("%s of %s\n%s", time.Since(began).Round(time.Second), t.Name(), sum)
-	if err := figures.Add(append(sum.figures(), figures.Figure{Name: figures.Seed, Kind: "simworld", N: 1, Note: fmt.Sprint(seed)})...); err != nil {
+	t.Logf("%s of %s\n%s", time.Since(began).Round(time.Second), t.Name(), w.sum)
+	if err := figures.Add(append(w.sum.figures(), figures.Figure{Name: figures.Seed, Kind: "simworld", N: 1, Note: fmt.Sprint(seed)})...); err != nil {
 		t.Error(err)
 	}
 	if n := runtime.NumGoroutine(); n > goroutines+2 { // I5; the runtime may keep one or two of its own
@@ -63,7 +76,7 @@ func TestWorld(t *testing.T) {
 }
 
 // liveAll lives through the lives of a class until its time is up.
-func liveAll(t *testing.T, c class, seed uint64, sum *tally) {
+func (w *world) liveAll(t *testing.T, c class) {
 	target := classTime
 	if prove {
 		target *= proveBy
@@ -72,25 +85,25 @@ func liveAll(t *testing.T, c class, seed uint64, sum *tally) {
 		name, n, _ := strings.Cut(*lifeFlag, "/")
 		if i := 0; name == c.name {
 			fmt.Sscan(n, &i)
-			live(t, c, seed, i, sum)
+			w.live(t, c, i)
 		}
 		return
 	}
 	for i, lived := 0, time.Duration(0); lived < target && !t.Failed(); i++ {
-		lived += live(t, c, seed, i, sum)
+		lived += w.live(t, c, i)
 	}
 }
 
 // live is one life in a bubble of its own, which ends only when every
 // goroutine in it has (I5). It returns the simulated time.
-func live(t *testing.T, c class, seed uint64, i int, sum *tally) (lived time.Duration) {
+func (w *world) live(t *testing.T, c class, i int) (lived time.Duration) {
 	ok := t.Run(fmt.Sprint(i), func(t *testing.T) {
 		rescue := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
-			l := newLife(t, c, seed, i, rescue)
+			l := newLife(t, w, c, i, rescue)
 			l.run()
 			lived = time.Since(l.began)
-			sum.add(l)
+			w.sum.add(l)
 		})
 	})
 	if !ok {
@@ -110,6 +123,9 @@ type tally struct {
 	calls       int
 	checks      int
 	revocations int
+	searched    int64 // bytes, for tokens
+	told        int   // texts that were searched
+	leaks       int
 }
 
 // count is the part of a class.
@@ -137,6 +153,9 @@ func (s *tally) add(l *life) {
 	s.calls += l.calls
 	s.checks += l.checks
 	s.revocations += l.revocations
+	s.searched += l.sieve.found.Bytes
+	s.told += l.sieve.found.Items
+	s.leaks += len(l.sieve.found.Hits)
 	for k, n := range l.faults {
 		s.faults[k] += n
 	}
@@ -161,6 +180,7 @@ func (s *tally) String() string {
 	}
 	fmt.Fprintf(&b, "%-5s %6d %8d %7d | %19d %9d\n", "all", all.grants, all.requests, all.replays, all.unavoidable, all.avoidable)
 	fmt.Fprintf(&b, "%d lives, %.1f grant-years, %d calls, %d checks, %d ended by the provider's user\n", s.lives, s.time.Hours()/24/365.25, s.calls, s.checks, s.revocations)
+	fmt.Fprintf(&b, "searched for tokens: %d bytes in %d texts\n", s.searched, s.told)
 	fmt.Fprintf(&b, "crashes: %s\n", listed(s.crashes))
 	fmt.Fprintf(&b, "faults: %s", listed(s.faults))
 	return b.String()
@@ -187,6 +207,9 @@ func (s *tally) figures() []figures.Figure {
 		{Name: figures.Checks, N: float64(s.checks)},
 		{Name: figures.Requests, N: float64(requests)},
 		{Name: figures.Avoidable, N: float64(avoidable)},
+		{Name: figures.Bytes, N: float64(s.searched)},
+		{Name: figures.Artefacts, N: float64(s.told)},
+		{Name: figures.Leaks, N: float64(s.leaks)},
 	}
 	for name, count := range map[string]map[string]int{figures.Grants: grants, figures.Unavoidable: lost, figures.Faults: faults, figures.Delays: delays, figures.Crashes: s.crashes} {
 		list = append(list, figures.ByKind(name, count)...)
