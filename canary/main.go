@@ -23,7 +23,7 @@ import (
 )
 
 // testMarks are the marks that this repository's tests put into every token.
-var testMarks = []string{"c4n4ry", "EGCANARY", "CANARYmark"}
+var testMarks = []string{"c4n4ry", "EGCANARY", "CANARYmark", "Zq7canary", "cnryQ7xK"}
 
 // words is a flag that may be given more than once.
 type words []string
