@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +27,7 @@ type bed struct {
 	grant idptest.Grant
 	env   []string
 
+	sieve *sieve
 	route string // path of the token endpoint
 	as    uint32 // user to run the program as; 0: this one
 }
@@ -37,7 +39,8 @@ func newBed(t *testing.T, habits idptest.Habits) *bed {
 
 func newBedOf(t *testing.T, persona idptest.Persona, habits idptest.Habits) *bed {
 	t.Helper()
-	b := &bed{t: t, dir: t.TempDir(), route: "/token"}
+	b := &bed{t: t, dir: t.TempDir(), route: "/token", sieve: newSieve()}
+	t.Cleanup(b.search)
 	if persona == idptest.Salesforce {
 		b.route = "/services/oauth2/token"
 	}
@@ -55,6 +58,15 @@ func newBedOf(t *testing.T, persona idptest.Persona, habits idptest.Habits) *bed
 	b.path = filepath.Join(b.dir, "token.json")
 	b.write(b.login().TokenFile())
 	return b
+}
+
+// search looks for tokens in all that is left when the test is over.
+func (b *bed) search() {
+	err := b.sieve.left(b.dir, filepath.Base(b.path))
+	leaks, err2 := b.sieve.close()
+	if err := errors.Join(err, err2); err != nil || len(leaks) > 0 {
+		b.t.Errorf("tokens in %q: %v", leaks, err)
+	}
 }
 
 // login makes a new grant without writing it anywhere.
@@ -128,8 +140,14 @@ func (b *bed) start(args ...string) func() ran {
 		if err := c.Wait(); err != nil && !errors.As(err, &exit) {
 			b.t.Fatal(err)
 		}
+		b.sieve.told(stdout.String(), stderr.String(), asksForToken(args))
 		return ran{c.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 	}
+}
+
+// asksForToken reports whether a command line asks for a token on stdout.
+func asksForToken(args []string) bool {
+	return slices.Contains([]string{"token", "exec", "git-credential"}, args[0]) || slices.Contains(args, "--show-token")
 }
 
 // wantHint checks what every failure owes a person: a message, a next step, no
