@@ -21,6 +21,7 @@ import (
 	"github.com/evergrant/evergrant/canary/search"
 	"github.com/evergrant/evergrant/idptest"
 	"github.com/evergrant/evergrant/internal/lockedfile"
+	"github.com/evergrant/evergrant/prove/figures"
 )
 
 // marks stand in every token and in the client's secret.
@@ -339,7 +340,8 @@ func (tr *trial) single() {
 	}
 }
 
-// silent is I4: what was told, and the files that are no token files.
+// silent is I4: what was told, and all files below the trial's folder that hold
+// no tokens by their nature.
 func (tr *trial) silent() {
 	tr.t.Helper()
 	s, err := search.New(tokenMark, secretMark)
@@ -347,19 +349,23 @@ func (tr *trial) silent() {
 	tr.mu.Lock()
 	s.Text("what was told", strings.Join(tr.said, "\n"))
 	tr.mu.Unlock()
-	side := filepath.Join(tr.dir, ".token.json.evergrant")
-	for _, path := range []string{side, side + ".lock"} {
-		if f, err := os.Open(path); err == nil {
-			tr.must(s.Reader(filepath.Base(path), f))
-			f.Close()
-		}
-	}
+	tr.must(s.Tree(tr.dir, tr.mayHold))
 	for _, hit := range s.Hits {
 		tr.t.Errorf("I4: a secret stands in %v", hit)
 	}
-	if s.Bytes == 0 {
-		tr.t.Error("I4: nothing was searched")
+	if s.Bytes == 0 || s.Items < 3 && tr.requests() > 0 { // what was told, the state and the lock
+		tr.t.Errorf("I4: only %s", s)
 	}
+	tr.must(figures.Add(figures.Figure{Name: figures.Bytes, N: float64(s.Bytes)}, figures.Figure{Name: figures.Artefacts, N: float64(s.Items)},
+		figures.Figure{Name: figures.Leaks, N: float64(len(s.Hits))}))
+}
+
+// mayHold names the token file and what it was copied to, the client's secret,
+// and whole answers that wait or were rescued.
+func (tr *trial) mayHold(path string) bool {
+	name, folder := filepath.Base(path), filepath.Base(filepath.Dir(path))
+	return !strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".json") || name == "secret" ||
+		strings.HasPrefix(name, ".token.json.evergrant.") && strings.HasSuffix(name, ".tmp") || folder == "rescue"
 }
 
 // unlocked is the lock's part of I5.
