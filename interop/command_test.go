@@ -62,6 +62,7 @@ type command struct {
 
 	stdin  *os.File    // of the next one; nil: none
 	stderr *transcript // of the last one started
+	told   sieve
 }
 
 func newCommand(t *testing.T) *command {
@@ -74,10 +75,12 @@ func newCommand(t *testing.T) *command {
 	if err := keyring.CreateKeyFile(filepath.Join(home, "key")); err != nil {
 		t.Fatal(err)
 	}
-	return &command{bin: bin, home: home, env: []string{
+	c := &command{bin: bin, home: home, env: []string{
 		"HOME=" + home, "XDG_CONFIG_HOME=", "XDG_STATE_HOME=", "XDG_DATA_HOME=",
 		"EVERGRANT_STORE=" + filepath.Join(home, "store"), "EVERGRANT_KEY_FILE=" + filepath.Join(home, "key"), "BROWSER=none",
 	}}
+	t.Cleanup(func() { c.search(t) })
+	return c
 }
 
 // A transcript is what a running program wrote until now.
@@ -168,7 +171,9 @@ func (c *command) start(t *testing.T, args ...string) func() result {
 		if end != nil && !errors.As(end, &exit) {
 			t.Fatal(end)
 		}
-		return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+		r := result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+		c.told.note(args, r)
+		return r
 	}
 }
 
