@@ -52,6 +52,7 @@ var parts = []part{
 	{name: "crashtest", command: goTest("./crashtest", "-parallel=6"), env: []string{full}, own: true, wants: map[string]float64{
 		figures.Kills: 2000, figures.Terms: 100, figures.Errors: 100, figures.Pairs: 100, figures.Requests: 2000,
 		figures.Cuts: 1000, figures.Cuts + "/ext4": 100, figures.Cuts + "/xfs": 100, figures.Cuts + "/btrfs": 100,
+		figures.Bytes: 50_000_000, figures.Artefacts: 20_000,
 	}},
 	{name: "simworld", command: append(goTest("./simworld"), "-seed="+worldSeed()), env: []string{full}, own: true, wants: map[string]float64{
 		figures.Years: 25, figures.Faults: 10_000, figures.Crashes: 1000, figures.Requests: 10_000, figures.Checks: 100_000,
@@ -62,8 +63,8 @@ var parts = []part{
 	{name: "histories", command: goTest(".", "-run=^(TestHistories|TestWorld)$"), env: []string{full}, read: histories, wants: map[string]float64{
 		figures.Histories: 30, figures.Steps: 1000, figures.Requests: 1000,
 	}},
-	{name: "canary", command: goTest("./canary/..."), env: []string{full}, own: true, wants: map[string]float64{
-		figures.Bytes: 500_000, figures.Commands: 100, figures.Artefacts: 100,
+	{name: "canary", command: append(goTest("./canary/...", "-p=1"), "./cmd/evergrant", "./faultmatrix"), env: []string{full}, own: true, wants: map[string]float64{
+		figures.Bytes: 2_500_000, figures.Commands: 1000, figures.Artefacts: 4000,
 	}},
 	{name: "mutation", command: []string{"go", "run", "./mutation", "-json"}, read: mutations, wants: map[string]float64{figures.Caught: 20}},
 	{name: "conformance", command: []string{"go", "run", "./cmd/evergrant", "conformance", "--json", "--", "{evergrant}", "refresh", "{file}", "--token-url", "{token_url}", "--client-id", "{client_id}"},
