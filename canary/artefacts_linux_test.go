@@ -318,7 +318,7 @@ func (w *work) play(list []command) {
 		t.Errorf("too little was looked at: %d samples, %s", w.samples, w.found)
 	}
 	t.Logf("%d commands, %d samples of /proc; %s", len(list), w.samples, w.found)
-	err := figures.Add(figures.Figure{Name: figures.Commands, N: float64(len(list))}, figures.Figure{Name: figures.Bytes, N: float64(w.found.Bytes)},
+	err := figures.Add(figures.Figure{Name: figures.Commands, N: float64(len(list))}, figures.Figure{Name: figures.Bytes, Kind: "commands", N: float64(w.found.Bytes)},
 		figures.Figure{Name: figures.Artefacts, N: float64(w.found.Items)}, figures.Figure{Name: figures.Leaks, N: float64(len(w.found.Hits))})
 	if err != nil {
 		t.Error(err)

@@ -66,7 +66,7 @@ func (c *counts) figures() []figures.Figure {
 	defer c.mu.Unlock()
 	list := []figures.Figure{
 		{Name: figures.Requests, N: float64(c.requests)},
-		{Name: figures.Bytes, N: float64(c.searched)},
+		{Name: figures.Bytes, Kind: "broken runs", N: float64(c.searched)},
 		{Name: figures.Artefacts, N: float64(c.artefacts)},
 		{Name: figures.Leaks, N: float64(c.leaks)},
 		{Name: figures.Healed, N: float64(c.heals)},

@@ -356,7 +356,7 @@ func (tr *trial) silent() {
 	if s.Bytes == 0 || s.Items < 3 && tr.requests() > 0 { // what was told, the state and the lock
 		tr.t.Errorf("I4: only %s", s)
 	}
-	tr.must(figures.Add(figures.Figure{Name: figures.Bytes, N: float64(s.Bytes)}, figures.Figure{Name: figures.Artefacts, N: float64(s.Items)},
+	tr.must(figures.Add(figures.Figure{Name: figures.Bytes, Kind: "the fault matrix", N: float64(s.Bytes)}, figures.Figure{Name: figures.Artefacts, N: float64(s.Items)},
 		figures.Figure{Name: figures.Leaks, N: float64(len(s.Hits))}))
 }
 

@@ -73,7 +73,7 @@ func searched(output []byte) ([]figures.Figure, error) {
 	if m == nil {
 		return nil, nil
 	}
-	return []figures.Figure{{Name: figures.Bytes, N: digits(m[1])}, {Name: figures.Artefacts, N: digits(m[2])}, {Name: figures.Leaks, N: digits(m[3])}}, nil
+	return []figures.Figure{{Name: figures.Bytes, Kind: "logs", N: digits(m[1])}, {Name: figures.Artefacts, N: digits(m[2])}, {Name: figures.Leaks, N: digits(m[3])}}, nil
 }
 
 // cases reads a scorecard of the conformance cases.

@@ -84,7 +84,7 @@ func (s *sieve) close() (places []string, err error) {
 	for _, hit := range s.found.Hits {
 		places = append(places, hit.String())
 	}
-	return places, figures.Add(figures.Figure{Name: figures.Commands, N: float64(s.commands)}, figures.Figure{Name: figures.Bytes, N: float64(s.found.Bytes)},
+	return places, figures.Add(figures.Figure{Name: figures.Commands, N: float64(s.commands)}, figures.Figure{Name: figures.Bytes, Kind: "commands", N: float64(s.found.Bytes)},
 		figures.Figure{Name: figures.Artefacts, N: float64(s.found.Items)}, figures.Figure{Name: figures.Leaks, N: float64(len(places))})
 }
 

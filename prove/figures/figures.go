@@ -54,7 +54,7 @@ const (
 	Compared    = "cases compared"     // outcomes of the engine compared with the model's
 	Histories   = "histories checked"  // of several processes, by Porcupine
 	Steps       = "steps in histories" // operations in these
-	Bytes       = "bytes searched"     // for canaries
+	Bytes       = "bytes searched"     // for canaries [what left them]
 	Artefacts   = "artefacts searched" // files, outputs and samples of /proc
 	Commands    = "commands run"       // whose artefacts were searched
 	Leaks       = "leaks"              // canaries found
