@@ -93,7 +93,7 @@ func (p *pairs) take(key string) {
 // try breaks one process at a point while the others wait, and reports whether
 // the point came up while it held the lock. Its calls are counted by name, and
 // one that looks at a file once more than the run that the points are from may
-// be through when it comes to the same count.
+// not have the lock yet, or be through, when it comes to the same count.
 func (p *pairs) try(key string) bool {
 	b := p.bed()
 	defer os.RemoveAll(b.root)
@@ -101,11 +101,11 @@ func (p *pairs) try(key string) bool {
 	others := make([]result, waiters)
 	errs := make([]error, waiters)
 	var wg sync.WaitGroup
-	met, over := false, false
+	met, over, locked := false, false, false
 	args := b.args(20*time.Second, "refresh")
 	first, calls, err := b.follow(b.args(b.timeout, "refresh"), func(c call) trouble {
-		if met || over || c.key != key {
-			over = over || replaces(c)
+		if met || over || !locked || c.key != key {
+			over, locked = over || replaces(c), locked || c.name == "flock"
 			return trouble{}
 		}
 		met = true
