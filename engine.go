@@ -19,7 +19,8 @@ import (
 // the whole of it; everything it decides is in decide.go and classify.go, and
 // everything it keeps is in a place.
 
-// engine refreshes one grant. Its runs are made one at a time by a Source.
+// engine refreshes one grant. Its runs are made one at a time by a Source; what
+// only looks may go on beside one.
 type engine struct {
 	place place
 	cfg   Config
@@ -104,6 +105,20 @@ func (g *engine) run(ctx context.Context, q ask) (*Result, error) {
 			return g.giveUp(ctx, q, outOfTime(last, context.Cause(ctx)))
 		}
 	}
+}
+
+// ready looks for a token without the lock. It is enough where it answers the
+// ask, else something to fall back on; nil if there is none.
+func (g *engine) ready(ctx context.Context, q ask) (r *Result, enough bool) {
+	h, t, err := g.view(ctx)
+	now := time.Now()
+	if err != nil || q.kind != askToken || h.undecided() || !servable(q, &h, t.expiry(&h), now) {
+		return nil, false
+	}
+	d := decide(q, &h, t, now)
+	r = g.result(&h, t)
+	r.Warning = d.err
+	return r, d.do == serve
 }
 
 // glance is what was last read without the lock, with the stamp from before.

@@ -127,6 +127,37 @@ func TestGoodTokenDoesNotWait(t *testing.T) {
 	}
 }
 
+// The token in memory ended while a caller waited for its turn behind a refresh
+// that hung, and it got an error, although another process had stored a newer
+// one long before.
+func TestStoredTokenWaitsForNoTurn(t *testing.T) {
+	for name, age := range map[string]time.Duration{"fresh": 90 * time.Minute, "due": 5 * time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newPipeBed(t, rotating, nil)
+				store := b.inStore()
+				s := b.openRecord(store)
+				if _, err := s.Token(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(age)
+				if _, err := b.refreshRecord(store); err != nil {
+					t.Fatal(err)
+				}
+				stored := b.idp.GrantState(b.grant.ID).Access
+				time.Sleep(2*time.Hour - age - time.Second)
+				b.idp.SetHabits(func(h *idptest.Habits) { h.Fault = "hang-before" })
+				go s.Refresh(context.Background(), evergrant.RefreshOptions{})
+				time.Sleep(10 * time.Millisecond)
+				tok, err := s.Token(t.Context())
+				if err != nil || tok.AccessToken.Reveal() != stored[len(stored)-1].Token {
+					t.Errorf("the stored token is not served: %v, %v", tok, err)
+				}
+			})
+		})
+	}
+}
+
 // Once the token had ended, each call of Token was a token request, whatever
 // the provider had asked for.
 func TestEndedTokenIsNotHammered(t *testing.T) {

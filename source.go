@@ -25,9 +25,9 @@ type Source struct {
 	first  since // what was there when the source was opened
 
 	events sync.Mutex // serializes OnEvent
-	warned string     // the last warning; belongs to the flight whose turn it is
 
 	mu      sync.Mutex
+	warned  string // the last warning
 	flights map[ask]*flight
 	turn    chan struct{}  // held by the flight that works
 	running sync.WaitGroup // flights
@@ -269,13 +269,19 @@ func (s *Source) fly(q ask, f *flight) {
 		s.mu.Unlock()
 		close(f.done)
 	}()
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		f.result, f.err = s.engine.giveUp(ctx, q, interrupted(context.Cause(ctx)))
-		return
+	if !s.takeTurn() {
+		if f.result = s.meanwhile(ctx, q); f.result != nil {
+			s.warn(f.result)
+			return
+		}
+		select {
+		case s.turn <- struct{}{}:
+		case <-ctx.Done():
+			f.result, f.err = s.engine.giveUp(ctx, q, interrupted(context.Cause(ctx)))
+			return
+		}
 	}
+	defer func() { <-s.turn }()
 	at := s.engine.place.stamp(ctx)
 	f.result, f.err = s.engine.run(ctx, q)
 	if f.err == nil {
@@ -284,15 +290,47 @@ func (s *Source) fly(q ask, f *flight) {
 	s.warn(f.result)
 }
 
-// warn tells of a token that was served although it should have been renewed,
-// once for each reason. Only the flight whose turn it is calls it.
-func (s *Source) warn(r *Result) {
-	if r == nil || r.Warning == nil {
-		s.warned = ""
-		return
+// takeTurn takes the turn if no other flight has it.
+func (s *Source) takeTurn() bool {
+	select {
+	case s.turn <- struct{}{}:
+		return true
+	default:
+		return false
 	}
-	if says := r.Warning.Error(); says != s.warned {
-		s.warned = says
+}
+
+// meanwhile serves what another process stored while a flight of this one is
+// under way, perhaps for minutes: it needs no turn. A token that should be
+// renewed is kept to fall back on, since the one in memory may end first.
+func (s *Source) meanwhile(ctx context.Context, q ask) *Result {
+	was, at := s.hot.Load(), s.engine.place.stamp(ctx)
+	r, enough := s.engine.ready(ctx, q)
+	if r == nil {
+		return nil
+	}
+	h := &snapshot{token: r.Token, due: r.due, at: at, until: monotonic()}
+	if !enough {
+		s.hot.CompareAndSwap(was, h) // else the flight has brought a newer one
+		return nil
+	}
+	h.until += h.wait()
+	s.hot.CompareAndSwap(was, h)
+	return r
+}
+
+// warn tells of a token that was served although it should have been renewed,
+// once for each reason.
+func (s *Source) warn(r *Result) {
+	says := ""
+	if r != nil && r.Warning != nil {
+		says = r.Warning.Error()
+	}
+	s.mu.Lock()
+	news := says != "" && says != s.warned
+	s.warned = says
+	s.mu.Unlock()
+	if news {
 		s.emit(Noted{Grant: s.engine.place.id(), Says: says, Do: r.Warning.Do})
 	}
 }
