@@ -164,7 +164,7 @@ func (x *attempt) conclude(ctx context.Context, f finding) outcome {
 	case Dead:
 		return x.ended(ctx, f)
 	case Busy, Transient:
-		o.again = !x.servesAnyway()
+		o.again = !x.servesAnyway() || f.Outcome == Busy && x.t.healable(&x.h.st, time.Now()) // it is the one in doubt that still runs
 		fallthrough
 	default:
 		if err := x.unspent(ctx, f); err != nil {
@@ -187,13 +187,13 @@ func (x *attempt) servesAnyway() bool {
 // unspent clears the intent of a try that did not spend the refresh token. An
 // earlier doubt stays.
 func (x *attempt) unspent(ctx context.Context, f finding) error {
+	in := x.st.Intent
 	x.st.clearIntent()
 	x.remember(f)
 	if x.st.Doubt != nil && f.Outcome != "" {
 		later := *x.st.Doubt                                         // others may share it
 		if left := x.leaves.Load(); left != nil && x.t.grace() > 0 { // some servers say no and do it: then the window began with this one
-			later.Latest, later.LastAt = *left, left.At
-			later.Tries++
+			later.left(in, *left)
 		}
 		later.RetryAt = time.Now().UTC().Add(backoff(x.st.Last.Failed, lastTryDelays))
 		x.st.Doubt = &later
@@ -207,7 +207,12 @@ func (x *attempt) remember(f finding) {
 		return
 	}
 	l := &x.st.Last
-	*l = lastTry{At: time.Now().UTC().Round(0), Outcome: f.Outcome, Rule: f.Rule, Says: f.Says, Failed: l.Failed + 1}
+	*l = lastTry{At: time.Now().UTC().Round(0), Outcome: f.Outcome, Rule: f.Rule, Says: f.Says, Failed: l.Failed + 1, Broke: l.Broke, BrokeLast: l.BrokeLast}
+	if left := x.leaves.Load(); left != nil && f.Broke {
+		if l.BrokeLast = left.At; l.Broke.IsZero() {
+			l.Broke = left.At
+		}
+	}
 	wait := max(f.RetryAfter, backoff(l.Failed, retryDelays))
 	if f.Outcome == Blocked {
 		wait = max(wait, probeBlocked)

@@ -33,6 +33,7 @@ type finding struct {
 	Do         string // the next step
 	Kept       string // the file in which an unusable answer is kept; "" if none
 	RetryAfter time.Duration
+	Broke      bool // a server error: some servers say so and have handled the request
 }
 
 // unsentRows decide what a request that never left means, by the phase it
@@ -117,6 +118,7 @@ func classifyAnswer(p *provider.Provider, a *oauth.Answer, t *oauth.TokenAnswer)
 	if a.Status >= 500 && f.Outcome == Dead || t != nil && !t.RefreshToken.IsZero() {
 		f.Outcome = Uncertain // an error beside a token is no verdict either
 	}
+	f.Broke = a.Status >= 500
 	if d, ok := a.RetryAfter(); ok {
 		f.RetryAfter = d
 		if a.Status == http.StatusForbidden && f.Code == "" { // some limit by 403 and say when to come back

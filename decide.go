@@ -17,6 +17,7 @@ type ask struct {
 	sinceStart bool          // what was committed after this process started is newer too
 	replay     bool          // make a last try although a reply was lost
 	nonced     bool          // the provider's nonce was asked for in this call already
+	lost       bool          // a reply was lost in this call already
 }
 
 type askKind int
@@ -88,7 +89,7 @@ func (t terms) healable(st *state, now time.Time) bool {
 	case st.Intent != nil && st.Intent.Phase == sending:
 		age = st.Intent.Started.age(now)
 	default:
-		return false
+		age = st.Last.windowAge(now)
 	}
 	return age >= 0 && age < t.grace()/2
 }
@@ -134,6 +135,8 @@ type decision struct {
 	do      step
 	adopted bool      // serve: it is newer than what the caller knew
 	replay  bool      // send: a reply was lost before
+	row     int       // send: the place of the try in its row; 0: the first
+	heals   bool      // wait: for a replay inside a grace window, which is worth a moment of anybody's
 	until   time.Time // wait
 	err     *Error    // fail; with serve: the warning to give beside the token
 }
@@ -165,7 +168,7 @@ func decide(q ask, h *holding, t terms, now time.Time) decision {
 		}
 	}
 	d := maySend(q, h, t, e, now)
-	if q.kind == askToken && d.do != send && servable(q, h, e, now) {
+	if q.kind == askToken && d.do != send && (!d.heals || q.lost) && servable(q, h, e, now) {
 		return decision{do: serve, err: d.err}
 	}
 	return d
@@ -283,10 +286,10 @@ func inDoubt(q ask, h *holding, t terms, e expiry, now time.Time) decision {
 	// A window shorter than the time a request may travel is no licence: the
 	// replay rotates, its window ends, and the first request arrives after it.
 	if g := t.grace(); g >= d.Deadline.Sub(d.LastAt) && g > 0 && d.windowAge(now) >= 0 && d.windowAge(now) < g/2 {
-		if next := d.LastAt.Add(backoff(d.Tries-1, graceDelays)); now.Before(next) {
-			return decision{do: wait, until: next, err: d.failure(e)}
+		if next := d.LastAt.Add(min(backoff(d.Row-1, graceDelays), g/6)); now.Before(next) { // a sixth: well inside its half
+			return decision{do: wait, heals: true, until: next, err: d.failure(e)}
 		}
-		return decision{do: send, replay: true}
+		return decision{do: send, replay: true, row: d.Row + 1}
 	}
 	out := e.ended(now) || h.file.AccessToken() == ""
 	last := out || q.replay || q.kind == askRejected || t.neverRotates(&h.st)

@@ -78,7 +78,7 @@ func (g *engine) run(ctx context.Context, q ask) (*Result, error) {
 		return g.fallback(q, &h, t, asError(err))
 	}
 	var last *Error
-	for n, lost := 1, 0; ; n++ {
+	for n := 1; ; n++ {
 		o := g.round(ctx, q, secrets)
 		if o.now != nil {
 			if secrets, err = g.cfg.credentials(ctx, *o.now); err != nil {
@@ -88,8 +88,8 @@ func (g *engine) run(ctx context.Context, q ask) (*Result, error) {
 		}
 		q.nonced = q.nonced || o.found.Rule == wantsNonce
 		if o.found.Outcome == Uncertain {
-			lost++ // a grace window may be counted too: one replay a call
-			o.again = o.again && lost < 2
+			o.again = o.again && !q.lost // a grace window may be counted too: one replay a call
+			q.lost = true
 		}
 		if cause := context.Cause(ctx); o.err != nil && o.err.Rule == "interrupted" && last != nil && !errors.Is(cause, ErrClosed) {
 			o.err, o.again = outOfTime(last, cause), false // the call's time ended: what stood in the way is the news
@@ -261,7 +261,7 @@ func (g *engine) round(ctx context.Context, q ask, c credentials) outcome {
 	case wait:
 		return outcome{err: d.err, until: d.until, again: true}
 	}
-	return g.attempt(ctx, s, h, t, c, d.replay, q)
+	return g.attempt(ctx, s, h, t, c, d, q)
 }
 
 // learnRejection notes the age at which the token at hand was rejected, for
@@ -274,7 +274,7 @@ func (g *engine) learnRejection(h *holding, t terms) {
 }
 
 // attempt makes the journalled try and brings its outcome to the place.
-func (g *engine) attempt(ctx context.Context, s session, h holding, t terms, c credentials, replay bool, q ask) outcome {
+func (g *engine) attempt(ctx context.Context, s session, h holding, t terms, c credentials, d decision, q ask) outcome {
 	req, err := g.request(&h, t, c)
 	if err != nil {
 		return outcome{err: asError(err)}
@@ -287,11 +287,11 @@ func (g *engine) attempt(ctx context.Context, s session, h holding, t terms, c c
 	if err != nil {
 		return outcome{err: asError(err)}
 	}
-	x := &attempt{g: g, proofs: proofs, secrets: req.Secrets(), dialect: g.dialect(t), s: s, h: h, t: t, q: q, st: h.st, replay: replay, sent: h.file.RefreshToken()}
+	x := &attempt{g: g, proofs: proofs, secrets: req.Secrets(), dialect: g.dialect(t), s: s, h: h, t: t, q: q, st: h.st, replay: d.replay, sent: h.file.RefreshToken()}
 	x.st.Intent = &intent{
 		Attempt: randomHex(8), Phase: dialing, Owner: owner(), Generation: h.st.Generation,
 		Refresh: h.st.mark(x.sent), Access: h.st.mark(h.file.AccessToken()), Base: h.st.mark(string(h.file.Bytes())),
-		Started: thisMoment(), Deadline: deadline.UTC().Round(0), Replay: replay, Grant: t.id,
+		Started: thisMoment(), Deadline: deadline.UTC().Round(0), Replay: d.replay, Row: d.row, Grant: t.id,
 	}
 	if h.st.Grant.TokenURL == "" && g.cfg.TokenURL == "" {
 		g.emit(Identified{Grant: g.place.id(), Provider: t.id.Provider, TokenURL: t.id.TokenURL})

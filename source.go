@@ -41,6 +41,7 @@ type snapshot struct {
 	until time.Duration // of monotonic()
 	due   time.Time     // when it should be renewed; zero: on a report
 	at    stamp
+	ill   bool // renewing it has failed
 }
 
 // flight is one run of the engine that callers with the same ask share.
@@ -109,7 +110,7 @@ func (s *Source) Token(ctx context.Context) (*Token, error) {
 	}
 	if h != nil && h.good(0) { // renewing ahead of time must not hold up callers
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, patience)
+		ctx, cancel = context.WithTimeout(ctx, h.patience())
 		defer cancel()
 	}
 	r, err := s.valid(ctx, 0)
@@ -119,8 +120,14 @@ func (s *Source) Token(ctx context.Context) (*Token, error) {
 	return r.Token, nil
 }
 
-// patience is how long Token waits for a refresh while it has a good token.
-const patience = 2 * time.Second
+// patience is how long Token waits for a refresh while it has a good token: not
+// where one failed just now, which may go on for hours.
+func (h *snapshot) patience() time.Duration {
+	if h.ill {
+		return 50 * time.Millisecond
+	}
+	return 2 * time.Second
+}
 
 // TokenFor returns an access token that is valid for at least min from now. A
 // minimum that cannot be met is an error that matches ErrTemporary. With min 0
@@ -309,7 +316,7 @@ func (s *Source) meanwhile(ctx context.Context, q ask) *Result {
 	if r == nil {
 		return nil
 	}
-	h := &snapshot{token: r.Token, due: r.due, at: at, until: monotonic()}
+	h := &snapshot{token: r.Token, due: r.due, at: at, until: monotonic(), ill: r.Warning != nil}
 	if !enough {
 		s.hot.CompareAndSwap(was, h) // else the flight has brought a newer one
 		return nil
@@ -339,10 +346,13 @@ func (s *Source) warn(r *Result) {
 // so that what another program writes meanwhile is seen at the next look; a
 // run that wrote takes the one look more.
 func (s *Source) remember(r *Result, at stamp) {
-	if r.Outcome == Fresh {
+	switch {
+	case r.Outcome == Fresh:
 		at = s.engine.place.stamp(s.base)
+	case r.Warning != nil:
+		at = stamp{} // what stands in the way may pass by itself: look again
 	}
-	h := &snapshot{token: r.Token, due: r.due, at: at}
+	h := &snapshot{token: r.Token, due: r.due, at: at, ill: r.Warning != nil}
 	h.until = monotonic() + h.wait()
 	s.hot.Store(h)
 }

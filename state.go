@@ -146,6 +146,7 @@ type intent struct {
 	Started    moment
 	Deadline   time.Time
 	Replay     bool
+	Row        int      // the place in its row of tries: 2 for the first replay inside a grace window
 	Rescue     string   // the rescue file of its answer; "" if there is none, or no room to say so
 	Brings     string   // fingerprint of the tokens of a login, for which nothing is sent; "" for a refresh
 	Grant      identity // what it is sent with: a first try has no success to remember it from
@@ -163,6 +164,7 @@ func (in *intent) members() []member {
 		{"started", &in.Started},
 		{"deadline", &in.Deadline},
 		{"replay", &in.Replay},
+		{"row", &in.Row},
 		{"rescue", &in.Rescue},
 		{"brings", &in.Brings},
 		{"grant", &in.Grant},
@@ -205,6 +207,8 @@ type doubt struct {
 	Tries    int
 	LastAt   time.Time // when the last of them was sent
 	Latest   moment    // the same, by both clocks
+	Row      int       // how many tries followed one another inside a grace window
+	Opened   moment    // when the first of these was sent
 	Cause    string
 	RetryAt  time.Time // a further last try is not made before
 	Grant    identity  // as in the intent
@@ -220,6 +224,8 @@ func (d *doubt) members() []member {
 		{"tries", &d.Tries},
 		{"last_at", &d.LastAt},
 		{"latest", &d.Latest},
+		{"row", &d.Row},
+		{"opened", &d.Opened},
 		{"cause", &d.Cause},
 		{"retry_at", &d.RetryAt},
 		{"grant", &d.Grant},
@@ -280,6 +286,9 @@ type lastTry struct {
 	Says    string
 	RetryAt time.Time
 	Failed  int // tries in a row that did not end fresh
+	// When the first and the last request of these left to which a server
+	// answered that it had failed; zero: none.
+	Broke, BrokeLast time.Time
 }
 
 func (l *lastTry) members() []member {
@@ -290,6 +299,8 @@ func (l *lastTry) members() []member {
 		{"says", &l.Says},
 		{"retry_at", &l.RetryAt},
 		{"failed", &l.Failed},
+		{"broke", &l.Broke},
+		{"broke_last", &l.BrokeLast},
 	}
 }
 
@@ -479,8 +490,8 @@ func (st *state) doubtIntent(cause string) {
 		d = &known
 	}
 	d.Attempts = append(slices.Clone(d.Attempts), in.Attempt)
-	d.Tries++
-	d.Cause, d.Grant, d.LastAt, d.Latest = cause, in.Grant, in.Started.At, in.Started
+	d.Cause, d.Grant = cause, in.Grant
+	d.left(in, in.Started)
 	if in.Deadline.After(d.Deadline) {
 		d.Deadline = in.Deadline
 	}
@@ -553,16 +564,42 @@ func (st *state) dropReferences() {
 // age is how long ago the first request in doubt was sent.
 func (d *doubt) age(now time.Time) time.Duration { return d.Since.age(now) }
 
+// left notes that the request of a try left and may have been handled.
+func (d *doubt) left(in *intent, at moment) {
+	d.Tries++
+	d.LastAt, d.Latest, d.Row = at.At, at, max(in.Row, 1)
+	if d.Row == 1 {
+		d.Opened = at
+	}
+}
+
 // windowAge is how long a grace window may be open at least: it begins with the
 // request that the provider handled, and that may have been the last one, if
 // those before never arrived. If they did, nobody has the token that they
-// brought, and nothing is lost by another try. After a few tries only the first
-// one counts.
+// brought, and nothing is lost by another try. After a few tries in a row only
+// the first of them counts; a last try, made when the access token had ended,
+// begins another row.
 func (d *doubt) windowAge(now time.Time) time.Duration {
-	if d.Tries > graceTries || d.Latest.At.IsZero() {
+	switch {
+	case d.Latest.At.IsZero():
 		return d.age(now)
+	case d.Row > graceTries:
+		return d.Opened.age(now)
 	}
 	return d.Latest.age(now)
+}
+
+// windowAge is the same for tries that a server error answered: they are in no
+// doubt, since such a server has mostly done nothing, but a window may be open.
+// It is negative where there are none.
+func (l *lastTry) windowAge(now time.Time) time.Duration {
+	switch {
+	case l.Broke.IsZero():
+		return -1
+	case l.Failed > graceTries:
+		return now.Sub(l.Broke)
+	}
+	return now.Sub(l.BrokeLast)
 }
 
 // arrived reports whether no request in doubt can arrive any more. A clock that
