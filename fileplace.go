@@ -170,6 +170,11 @@ func readState(path, file string) (state, error) {
 			st.dropReferences() // one may run a command: only this user's own are followed
 		}
 	}
+	if err == nil && st.Intent != nil && st.Intent.Phase == sending { // nothing was written since its phase was turned
+		if info, err := os.Stat(path); err == nil {
+			st.Intent.leftAt(info.ModTime())
+		}
+	}
 	do := "it may hold the journal of a refresh under way; restore it, or delete it if you know that none is"
 	switch {
 	case errors.Is(err, errNewer):

@@ -77,7 +77,7 @@ func (g *engine) lostAnswer(s session, h *holding) (*tokenfile.File, string, err
 func (g *engine) rollForward(ctx context.Context, s session, h *holding, answer *tokenfile.File, attempt string) error {
 	st := h.st
 	if st.Intent == nil { // its request is in doubt
-		st.Intent = &intent{Attempt: attempt, Phase: sending, Refresh: st.Doubt.Refresh, Access: st.Doubt.Access, Grant: st.Doubt.Grant, Owner: owner(), Started: st.Doubt.Since, Deadline: st.Doubt.Deadline}
+		st.Intent = &intent{Attempt: attempt, Phase: sending, Refresh: st.Doubt.Refresh, Access: st.Doubt.Access, Grant: st.Doubt.Grant, Owner: owner(), Started: st.Doubt.Since, Deadline: st.Doubt.Deadline, Replay: len(st.Doubt.Attempts) > 1}
 	}
 	in := *st.Intent
 	in.Phase = sending
@@ -193,7 +193,9 @@ func (g *engine) resolve(h *holding, committed bool) bool {
 	if in == nil {
 		return false
 	}
-	if !in.spends() || in.Phase == dialing && in.Started.Boot != "" && in.Started.Boot == bootID() {
+	// In a store the phase is as durable as the rest; in a file it is one write
+	// that a power cut takes back.
+	if booted := in.Started.Boot != "" && in.Started.Boot == bootID(); !in.spends() || in.Phase == dialing && (h.sealed || booted) {
 		st.clearIntent()
 	} else {
 		st.doubtIntent("the process that sent it ended before the reply was stored")

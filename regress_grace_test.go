@@ -1,8 +1,13 @@
 package evergrant_test
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"net"
+	"os"
+	"regexp"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,6 +109,100 @@ func TestTokenWaitsForNoKnownFailure(t *testing.T) {
 				t.Errorf("call %d took %s", n, took)
 			}
 			time.Sleep(35 * time.Second) // longer than dialing takes
+		}
+	})
+}
+
+// The journal of a process that was killed with its request under way told only
+// when it had begun to dial, which may take longer than a grace window is open.
+func TestGraceCountsFromTheRequest(t *testing.T) {
+	for _, c := range []struct {
+		dialed time.Duration // of the 30 s that a request has
+		heals  bool
+	}{{25 * time.Second, true}, {0, false}, {10 * time.Minute, false}} {
+		t.Run(c.dialed.String(), func(t *testing.T) {
+			b := newBed(t, idptest.Config{Persona: idptest.Generic, Habits: idptest.Habits{Rotation: true, Grace: 10 * time.Minute}})
+			b.cfg.Provider = "atlassian"
+			before := b.read()
+			var side []byte
+			if _, err := b.during(b.open(), func() { side = b.readSide() }); err != nil {
+				t.Fatal(err)
+			}
+			b.write(b.path, before)
+			b.write(b.side(), side)
+			const ago = 5*time.Minute + 10*time.Second
+			b.setClocks(0, ago)
+			turned := time.Now().Add(c.dialed - ago)
+			if err := os.Chtimes(b.side(), turned, turned); err != nil {
+				t.Fatal(err)
+			}
+			_, err := b.open().TokenFor(t.Context(), 0)
+			if healed := b.requests() == 2; err != nil || healed != c.heals {
+				t.Errorf("%d requests, want the second one: %t (%v)", b.requests(), c.heals, err)
+			}
+		})
+	}
+}
+
+// A process that ended while dialing left a doubt where another machine, or the
+// same one after a reboot, came next, although the store held that nothing was
+// sent.
+func TestDialingElsewhereIsNoDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &brittle{Store: new(evergrant.Memory)}
+		b := newBubble(t, store, idptest.Habits{Rotation: true}, evergrant.Config{RescueDirs: []string{t.TempDir()}})
+		s := b.open(t, store)
+		if _, err := s.Refresh(t.Context(), evergrant.RefreshOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		rec := store.wrote[1] // the first is by Create
+		if !bytes.Contains(rec.Intent, []byte(`"dialing"`)) {
+			t.Fatalf("the intent is %s", rec.Intent)
+		}
+		rec.Intent = regexp.MustCompile(`"boot":"[^"]*"`).ReplaceAll(rec.Intent, []byte(`"boot":"another"`))
+		other := &brittle{Store: new(evergrant.Memory)}
+		if err := other.Put(t.Context(), rec, 0); err != nil {
+			t.Fatal(err)
+		}
+		o := b.open(t, other)
+		if st, err := o.Status(t.Context()); err != nil || st.State == evergrant.StateInDoubt {
+			t.Errorf("the state is %q, %v", st.State, err)
+		}
+		before := len(b.idp.TokenRequests(b.grant.ID))
+		o.Refresh(t.Context(), evergrant.RefreshOptions{})
+		if n := len(b.idp.TokenRequests(b.grant.ID)); n != before+1 {
+			t.Errorf("%d requests, want %d", n, before+1)
+		}
+	})
+}
+
+// unsure is a store whose writes of a new generation take effect and are then
+// reported as failed.
+type unsure struct {
+	evergrant.Store
+	fails int
+}
+
+func (s *unsure) Put(ctx context.Context, r evergrant.Record, generation uint64) error {
+	err := s.Store.Put(ctx, r, generation)
+	if err == nil && generation > 0 && r.Generation > generation && s.fails > 0 {
+		s.fails--
+		return errDisk
+	}
+	return err
+}
+
+// A refresh whose write had taken effect without a word was told as somebody
+// else's login.
+func TestOwnWriteIsNobodyElses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &unsure{Store: new(evergrant.Memory), fails: 1}
+		var told []string
+		cfg := evergrant.Config{RescueDirs: []string{t.TempDir()}, OnEvent: func(e evergrant.Event) { told = append(told, fmt.Sprintf("%T", e)) }}
+		b := newBubble(t, store, idptest.Habits{Rotation: true}, cfg)
+		r, err := b.open(t, store).Refresh(t.Context(), evergrant.RefreshOptions{})
+		if err != nil || r.Adopted || !r.Rotated || !slices.Contains(told, "evergrant.Refreshed") || slices.Contains(told, "evergrant.Adopted") {
+			t.Errorf("%+v, %v, events %v", r, err, told)
 		}
 	})
 }

@@ -192,6 +192,17 @@ func (in *intent) where() string {
 	return ": " + in.Rescue
 }
 
+// leftAt takes t for the moment at which the request left, if it can be: dialing
+// may have taken longer than a grace window is open.
+func (in *intent) leftAt(t time.Time) {
+	if dialed := t.Sub(in.Started.At); dialed > 0 && !t.After(in.Deadline) {
+		in.Started.At = t.UTC()
+		if in.Started.Boot != "" {
+			in.Started.Uptime += dialed
+		}
+	}
+}
+
 // spends reports whether the request can use up a refresh token: a login sends
 // none, and a grant that is asked for anew has none to lose.
 func (in *intent) spends() bool { return in.Refresh != "" && in.Grant.Grant.Type == "" }
