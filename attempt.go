@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"path"
 	"slices"
 	"strings"
@@ -340,7 +339,7 @@ func (x *attempt) take(a *oauth.Answer, token *oauth.TokenAnswer, next *tokenfil
 	if !token.AccessToken.IsZero() {
 		e := x.expiry(a, token)
 		l.IssuedAt, l.ExpiresAt, l.Source, l.TokenType = e.Issued, e.At, e.From, token.TokenType
-		l.RefreshAt = refreshAt(e, l.RotatedAt, x.t.provider(), rand.Float64())
+		l.RefreshAt = refreshAt(e, l.RotatedAt, x.t.provider(), chance())
 	}
 	x.stored = st
 }

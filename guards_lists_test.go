@@ -70,10 +70,9 @@ var execs = []string{
 	"cmd/evergrant.demo.sixteen", "cmd/evergrant.demo.expect",
 }
 
-// randoms use numbers that can be foreseen: for waits and temporary names, never
+// randoms use numbers that can be foreseen: for a wait and a temporary name, never
 // for what must not be guessed.
 var randoms = []string{
-	"jittered", "attempt.take", "newcomerGrant.state", "Create", // when to refresh
 	"internal/lockedfile.Acquire",      // how long to wait for the lock
 	"internal/lockedfile.WriteReplace", // a temporary name, made exclusively
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
@@ -152,7 +151,7 @@ func (k *newcomerGrant) state(h holding) (state, error) {
 		if l.IssuedAt.IsZero() {
 			l.IssuedAt = now.At
 		}
-		l.RefreshAt = refreshAt(e, l.RotatedAt, t.provider(), rand.Float64())
+		l.RefreshAt = refreshAt(e, l.RotatedAt, t.provider(), chance())
 	}
 	return st, nil
 }

@@ -1,9 +1,10 @@
 package evergrant
 
 import (
+	"crypto/rand"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -47,7 +48,15 @@ func jittered(d time.Duration) time.Duration {
 	if d <= 0 {
 		return 0
 	}
-	return d + rand.N(d/2+1)
+	return d + time.Duration(chance()*float64(d/2))
+}
+
+// chance is a number from 0 to below 1. It comes from crypto/rand like all that
+// is random here, so that one source makes a run repeatable in a test.
+func chance() float64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails: crypto/rand ends the program instead
+	return float64(binary.LittleEndian.Uint64(b[:])>>11) / (1 << 53)
 }
 
 // expiry is when an access token ends and how that is known. A zero At means

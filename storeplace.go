@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"strconv"
 	"sync/atomic"
@@ -48,7 +47,7 @@ func Create(ctx context.Context, store Store, id string, document []byte, cfg Co
 	if e := fileExpiry(f, now.At, lifetimeSources{session: cfg.SessionLifetime}); !e.At.IsZero() {
 		l := &st.Learned
 		l.IssuedAt, l.ExpiresAt, l.Source = e.Issued, e.At, e.From
-		l.RefreshAt = refreshAt(e, time.Time{}, nil, rand.Float64())
+		l.RefreshAt = refreshAt(e, time.Time{}, nil, chance())
 	}
 	return store.Put(ctx, (&storePlace{store: store, key: id}).record(f, &st), 0)
 }
