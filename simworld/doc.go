@@ -1,9 +1,9 @@
 // Package simworld is a simulated world in which keepers of this module live
 // with many grants for simulated years. It holds tests only; run them:
 //
-//	go test ./simworld                                  about 20 s
+//	go test ./simworld -seed 7                          about 20 s
 //	EVERGRANT_PROVE=1 go test -timeout 30m ./simworld   about 5 minutes
-//	go test ./simworld -seed 7 -life P2/31 -v           one life again
+//	go test ./simworld -seed 7 -life P2/31 -v           one life again, with more of its last events
 //
 // A life is one simulated provider with one record of a store, and one to three
 // keepers that share it, in one synctest bubble. Calls come at all distances,
@@ -35,9 +35,9 @@
 //
 // A loss is unavoidable only if a reply with the new refresh token never reached
 // a keeper, or reached one that ended before it was durable; on a server with a
-// grace window only if moreover no call without any fault began, while no other was
-// at work, and ended in the first half of the window. Every other loss fails the test, with the seed, the
-// life and its last events.
+// grace window only if moreover no call without any fault began, while no other
+// was at work, and ended in the first half of the window. Every other loss fails
+// the test, with the seed, the life and its last events.
 //
 // # Limits
 //
@@ -45,8 +45,9 @@
 // here; the server's is years off, drifts and jumps instead. The moment between
 // the durable mark "sending" and the request is never stretched, since the
 // keeper holds a mutex there and a bubble's clock stands still while somebody
-// waits for one. The keeper's own jitter and the order of goroutines are not
-// seeded: a seed repeats the world, not each interleaving. Folders for rescued
-// answers are real and not cut off in the middle of a write: package crashtest
-// does that.
+// waits for one. Lives are lived one after the other on one processor, with the
+// keepers' own chance seeded too, so that a life of a seed repeats to the
+// nanosecond; only the order of goroutines that are ready at the same moment may
+// differ. Folders for rescued answers are real and not cut off in the middle of
+// a write: package crashtest does that.
 package simworld
