@@ -3,6 +3,7 @@ package evergrant_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -203,6 +204,44 @@ func TestOwnWriteIsNobodyElses(t *testing.T) {
 		r, err := b.open(t, store).Refresh(t.Context(), evergrant.RefreshOptions{})
 		if err != nil || r.Adopted || !r.Rotated || !slices.Contains(told, "evergrant.Refreshed") || slices.Contains(told, "evergrant.Adopted") {
 			t.Errorf("%+v, %v, events %v", r, err, told)
+		}
+	})
+}
+
+// After an answer to one of several requests in doubt had been found again, the
+// next refresh did not wait for the others, which may still arrive.
+func TestQuietAfterAnAnswerThatWasFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &brittle{Store: new(evergrant.Memory)}
+		cfg := evergrant.Config{Provider: "atlassian", RescueDirs: []string{t.TempDir()}}
+		b := newBubble(t, store, idptest.Habits{Rotation: true, Grace: 10 * time.Minute}, cfg)
+		refresh := func(o evergrant.RefreshOptions) error {
+			s := b.open(t, store)
+			defer s.Close()
+			_, err := s.Refresh(t.Context(), o)
+			return err
+		}
+		store.set(func(r evergrant.Record, g uint64) bool { return r.Generation > g })
+		b.idp.Next("lost") // and the answer to the replay is rescued
+		if err := refresh(evergrant.RefreshOptions{}); !errors.Is(err, evergrant.ErrStorage) {
+			t.Fatal(err)
+		}
+		store.set(nil)
+		here := b.cfg.RescueDirs
+		b.cfg.RescueDirs = []string{t.TempDir()}
+		b.idp.Next("drop-before", "drop-before")
+		if err := refresh(evergrant.RefreshOptions{Replay: true}); !errors.Is(err, evergrant.ErrTemporary) {
+			t.Fatal(err)
+		}
+		b.cfg.RescueDirs = here
+		for range 2 { // finds the answer, then refreshes
+			if err := refresh(evergrant.RefreshOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		reqs := b.idp.TokenRequests(b.grant.ID)
+		if n := len(reqs); n != 5 || reqs[n-1].Time.Sub(reqs[n-2].Time) < 25*time.Second {
+			t.Errorf("the next refresh did not wait: %+v", reqs)
 		}
 	})
 }
