@@ -13,7 +13,9 @@
 // slow, the network is out, loses requests or replies, cuts or drips them, the
 // server refuses, fails, hangs or is late. A keeper that ended is fenced: nothing
 // it does afterwards takes effect, its locks are free, and another one is opened
-// on what was durable. A life whose grant is lost goes on with a new login.
+// on what was durable. A life whose grant is lost goes on with a new login. One
+// life in four of those where a lost reply can be had again is a storm: half of
+// the calls lose something, several times in a row.
 //
 // # What is judged
 //

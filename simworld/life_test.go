@@ -109,6 +109,8 @@ func newLife(t *testing.T, w *world, c class, place int, folder string) *life {
 	l.odds = odds{lossy: 0.10, soft: 0.25}
 	if c.fragile {
 		l.odds.lossy = []float64{0, 0.01, 0.05}[l.random.IntN(3)]
+	} else if l.random.IntN(4) == 0 {
+		l.odds = storm
 	}
 	l.began = time.Now()
 	l.ends = l.began.Add(50*l.maker.habits.AccessTTL + day)

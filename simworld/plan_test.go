@@ -42,6 +42,7 @@ type plan struct {
 	slow     time.Duration // each read and write of the store
 	wire     wireFault
 	server   idptest.Fault
+	conns    int // how many connections of the call meet these two
 }
 
 // wireFault is what happens to the first connection of a call.
@@ -57,12 +58,22 @@ var (
 	lossyWire = []string{"request-swallowed", "request-halved", "reply-swallowed", "reply-reset", "reply-cut", "reply-cut", "drip-slow"}
 )
 
-// odds are how often a call meets something.
-type odds struct{ lossy, soft float64 }
+// odds are how often a call meets something, and whether that may last for
+// several connections.
+type odds struct {
+	lossy, soft float64
+	lasting     bool
+}
+
+// storm is a life in which replies are lost one after the other.
+var storm = odds{lossy: 0.5, soft: 0.4, lasting: true}
 
 // drawPlan draws one or two things for a call, or mostly nothing.
 func drawPlan(r *rand.Rand, o odds, apart bool) plan {
-	p := plan{nth: 1 + r.IntN(3)}
+	p := plan{nth: 1 + r.IntN(3), conns: 1}
+	if o.lasting {
+		p.conns += r.IntN(3)
+	}
 	if r.Float64() < o.lossy {
 		p.lose(r)
 	}

@@ -78,7 +78,9 @@ func (k *keeper) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	l := k.l
 	l.mu.Lock()
 	f, server := k.plan.wire, k.plan.server
-	k.plan.wire.kind, k.plan.server = "", "" // for one connection
+	if k.plan.conns--; k.plan.conns <= 0 {
+		k.plan.wire.kind, k.plan.server = "", ""
+	}
 	out := l.netOut
 	if out != "" {
 		f.kind = out
