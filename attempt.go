@@ -223,7 +223,7 @@ func (x *attempt) remember(f finding) {
 // refresh token by now: then that one is the grant.
 func (x *attempt) ended(ctx context.Context, f finding) outcome {
 	now, err := x.s.read(ctx)
-	if err == nil && isLogin(holding{file: now.file, st: x.st}, x.sent) {
+	if err == nil && whoWins(&x.st, now, x.sent) == theirs {
 		x.st.clearIntent()
 		x.st.adopt(now.file.AccessToken(), now.file.RefreshToken(), now.written)
 		if err := x.s.settle(ctx, now, &x.st); err != nil {
@@ -276,7 +276,7 @@ func (x *attempt) store(ctx context.Context, a *oauth.Answer, token *oauth.Token
 		}
 		var moved *movedError
 		switch {
-		case errors.As(err, &moved) && (moved.won || isLogin(holding{file: moved.now.file, st: x.st}, next.RefreshToken())):
+		case errors.As(err, &moved) && whoWins(&x.st, moved.now, next.RefreshToken()) == theirs:
 			return x.superseded(ctx, moved.now, next)
 		case errors.As(err, &moved) && edits < foreignEdits:
 			edits++

@@ -305,6 +305,39 @@ func inDoubt(q ask, h *holding, t terms, e expiry, now time.Time) decision {
 	return decision{do: send, replay: true}
 }
 
+// winner is who has the last word where an answer of ours meets a document that
+// is not the one it was made for: just before the exchange, in what came out of
+// it, or in a later run that finds the answer of a killed one.
+type winner string
+
+const (
+	ours   winner = "ours"   // the answer is put into the document; what else changed there is an edit and stays
+	theirs winner = "theirs" // the document stays as it is, and the answer is kept aside
+)
+
+// winners is who wins by what the document's refresh token is to our state.
+var winners = map[standing]winner{
+	current:  ours,   // the one that was sent, or is in doubt: the answer replaces it
+	replaced: ours,   // one of before that another program set back: it is spent (P1)
+	missing:  ours,   // an edit took it out
+	newcomer: theirs, // somebody logged in, or refreshed without our lock (P3)
+}
+
+// whoWins decides between an answer, by its refresh token, and the document that
+// is there; st is the state of the try that the answer is of. All that write an
+// answer ask it. A document that cannot be read has no winner: it is being
+// written, and is waited for.
+func whoWins(st *state, there holding, answer string) winner {
+	refresh := there.file.RefreshToken()
+	switch {
+	case there.newer: // a compare-and-set that came late (P3)
+		return theirs
+	case refresh == answer: // it is there already, or the grant does not rotate
+		return ours
+	}
+	return winners[st.standing(refresh)]
+}
+
 // newerThan reports whether the grant moved on since the caller looked.
 func (st *state) newerThan(s since, h *holding) bool {
 	if !s.known {

@@ -624,7 +624,7 @@ func (t *fileTry) swap(cur holding, next *tokenfile.File) error {
 			return nil
 		}
 		now, err := t.s.p.parse(out, cur.st)
-		if err == nil && !isLogin(now, next.RefreshToken()) { // an edit: ours stays, theirs is spliced into it
+		if err == nil && whoWins(&cur.st, now, next.RefreshToken()) == ours { // theirs is an edit, to be spliced into it
 			t.expect = next.Bytes()
 			return &movedError{now: now}
 		}
@@ -636,12 +636,6 @@ func (t *fileTry) swap(cur holding, next *tokenfile.File) error {
 			return err
 		}
 	}
-}
-
-// isLogin reports whether the document holds a refresh token that neither the
-// state nor the answer knows.
-func isLogin(h holding, answer string) bool {
-	return h.st.standing(h.file.RefreshToken()) == newcomer && h.file.RefreshToken() != answer
 }
 
 func contentHash(b []byte) string {

@@ -45,6 +45,7 @@ type holding struct {
 	st      state
 	sealed  bool      // the place keeps the document from others' eyes, so that secrets may stand in it
 	written time.Time // when the document was last written, for lifetimes without a time base
+	newer   bool      // another writer stored it, as a newer generation than the one a commit started from
 }
 
 // undecided reports whether an intent is open and the document is unlike what the
@@ -94,10 +95,10 @@ type try interface {
 	discard()
 }
 
-// movedError says that the document changed under a commit.
+// movedError says that the document changed under a commit; whoWins decides what
+// becomes of it.
 type movedError struct {
 	now holding
-	won bool // another writer stored a newer generation: it is not edited into ours
 }
 
 func (*movedError) Error() string { return "the grant was changed by another program" }

@@ -31,12 +31,12 @@ func (g *engine) recover(ctx context.Context, s session, h *holding, replay bool
 		if answer, attempt, err = g.lostAnswer(s, h); err != nil {
 			return false, err
 		}
-		if answer != nil && !committed && !isLogin(*h, answer.RefreshToken()) {
-			return true, g.rollForward(ctx, s, h, answer, attempt)
-		}
-		if answer != nil && !committed { // somebody logged in meanwhile: theirs is the grant
-			if _, err := lockedfile.WriteElsewhere(g.cfg.rescueDirs(), "aside."+attempt+".json", answer.Bytes()); err != nil {
-				return false, storageError("aside-unwritten", g.place.id(), "the answer of an interrupted refresh could not be put aside", "nothing was sent; make room and run it again", err)
+		if answer != nil && !committed {
+			if whoWins(st, *h, answer.RefreshToken()) == ours {
+				return true, g.rollForward(ctx, s, h, answer, attempt)
+			}
+			if err := g.putAside(attempt, answer); err != nil {
+				return false, err
 			}
 		}
 	}
@@ -86,8 +86,8 @@ func (g *engine) rollForward(ctx context.Context, s session, h *holding, answer 
 	cur := *h
 	for edits := 0; ; edits++ {
 		next := answer
-		ours := cur.file.AccessToken() == answer.AccessToken() && cur.file.RefreshToken() == answer.RefreshToken() // an edit was being spliced in
-		if st.mark(string(cur.file.Bytes())) != in.Base && !ours {
+		there := cur.file.AccessToken() == answer.AccessToken() && cur.file.RefreshToken() == answer.RefreshToken() // an edit was being spliced in
+		if st.mark(string(cur.file.Bytes())) != in.Base && !there {
 			var err error
 			if next, err = splice(cur.file, in.Grant.Fields, tokenfile.Answer{Members: answerMembers(answer)}); err != nil {
 				return storageError("recover", g.place.id(), "the answer of an interrupted refresh could not be put back", "look at the files beside it", err)
@@ -107,12 +107,11 @@ func (g *engine) rollForward(ctx context.Context, s session, h *holding, answer 
 		err = t.commit(ctx, cur, next, &stored)
 		t.discard()
 		if moved, ok := err.(*movedError); ok && edits < foreignEdits {
-			if cur.file = moved.now.file; !isLogin(cur, answer.RefreshToken()) {
+			if whoWins(&cur.st, moved.now, answer.RefreshToken()) == ours {
+				cur.file = moved.now.file
 				continue
 			}
-			*h = cur
-			g.resolve(h, false)
-			return s.settle(ctx, *h, &h.st)
+			return g.giveWay(ctx, s, h, moved.now, attempt, answer)
 		}
 		if err != nil {
 			return storageError("recover", g.place.id(), "the answer of an interrupted refresh could not be put back", "make room or repair the file, then run again; nothing is lost", err)
@@ -121,6 +120,27 @@ func (g *engine) rollForward(ctx context.Context, s session, h *holding, answer 
 		h.file, h.st = next, stored
 		return nil
 	}
+}
+
+// giveWay leaves the document as somebody else just wrote it, and keeps the
+// answer of an interrupted refresh aside.
+func (g *engine) giveWay(ctx context.Context, s session, h *holding, now holding, attempt string, answer *tokenfile.File) error {
+	if err := g.putAside(attempt, answer); err != nil {
+		return err
+	}
+	now.newer = false // it is what everything starts from now
+	*h = now
+	g.resolve(h, false)
+	return s.settle(ctx, *h, &h.st)
+}
+
+// putAside keeps an answer of an interrupted refresh that a login has replaced:
+// who logged in may have meant another account.
+func (g *engine) putAside(attempt string, answer *tokenfile.File) error {
+	if _, err := lockedfile.WriteElsewhere(g.cfg.rescueDirs(), "aside."+attempt+".json", answer.Bytes()); err != nil {
+		return storageError("aside-unwritten", g.place.id(), "the answer of an interrupted refresh could not be put aside", "nothing was sent; make room and run it again", err)
+	}
+	return nil
 }
 
 // rolledForward takes the tokens of an answer that was put in its place late.
@@ -144,9 +164,9 @@ func (g *engine) reinstate(ctx context.Context, s session, h *holding, out *toke
 	st.Intent = &in
 	stored := st
 	next := out
-	if isLogin(holding{file: out, st: st}, h.file.RefreshToken()) {
-		if _, err := lockedfile.WriteElsewhere(g.cfg.rescueDirs(), "aside."+in.Attempt+".json", h.file.Bytes()); err != nil {
-			return storageError("aside-unwritten", g.place.id(), "the answer of an interrupted refresh could not be put aside", "nothing was sent; make room and run it again", err)
+	if whoWins(&st, holding{file: out}, h.file.RefreshToken()) == theirs {
+		if err := g.putAside(in.Attempt, h.file); err != nil {
+			return err
 		}
 		stored.Grant = st.remembered()
 		stored.adopt(out.AccessToken(), out.RefreshToken(), time.Now())

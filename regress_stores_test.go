@@ -192,6 +192,37 @@ func TestReconnectWinsAtAnyGeneration(t *testing.T) {
 	}
 }
 
+// An answer that a later run found was dropped where a reconnect came while it was
+// put back.
+func TestReconnectWinsOverAnAnswerFoundLater(t *testing.T) {
+	b := newBed(t, rotating)
+	store := b.inStore()
+	login := b.idp.NewGrant(idptest.GrantSpec{ClientID: "app"})
+	rec := b.record(login, b.cfg, 1)
+	commit := func(r evergrant.Record, generation uint64) bool { return r.Generation > generation }
+	store.set(commit)
+	if _, err := b.refreshRecord(store); !errors.Is(err, evergrant.ErrStorage) {
+		t.Fatalf("a store that takes no answer: %v", err)
+	}
+	store.set(func(r evergrant.Record, generation uint64) bool {
+		if commit(r, generation) {
+			store.Store.Put(t.Context(), rec, 1) // the second time it is refused
+		}
+		return false
+	})
+	if _, err := b.refreshRecord(store); err != nil {
+		t.Errorf("the reconnect did not win: %v", err)
+	}
+	now, err := store.Get(t.Context(), "g")
+	if st := b.idp.GrantState(login.ID); err != nil || st.Revoked || !bytes.Contains(now.Data, []byte(st.RefreshToken)) {
+		t.Errorf("the reconnect was lost: %v, %s", err, st.Why)
+	}
+	if !b.rescued(b.idp.GrantState(b.grant.ID).RefreshToken) {
+		t.Error("the answer was neither stored nor kept aside")
+	}
+	b.neverReused()
+}
+
 // A refresh under way replaced the client id of a reconnect by its own: the
 // login's token was then sent for the wrong client and declared dead.
 func TestReconnectKeepsItsClient(t *testing.T) {

@@ -290,7 +290,8 @@ func (t *storeTry) commit(ctx context.Context, cur holding, next *tokenfile.File
 			return nil // an earlier write of ours took effect and was reported as failed
 		}
 		t.h = now
-		return &movedError{now: now, won: true}
+		now.newer = true
+		return &movedError{now: now}
 	}
 	return err
 }

@@ -91,6 +91,12 @@ var mutations = []mutation{
 		return newcomer`, `	default:
 		return current`}},
 		pkg: ".", run: "^TestP3NeverBackwards$"},
+	{id: "P3-who-wins", promise: "P3", breaks: "an answer wins over a login that it meets",
+		edits: []edit{{"decide.go", `newcomer: theirs,`, `newcomer: ours,`}},
+		pkg:   ".", run: "^TestP3NeverBackwards$"},
+	{id: "P3-newer", promise: "P3", breaks: "a late answer wins over a newer generation in the store",
+		edits: []edit{{"decide.go", `case there.newer:`, `case there.newer && false:`}},
+		pkg:   ".", run: "^TestLateWriterGoesNotBack$"},
 	{id: "P3-exchange", promise: "P3", breaks: "what came out of the exchange is not looked at",
 		edits: []edit{{"fileplace.go", `if bytes.Equal(out, t.expect) {`, `if true || bytes.Equal(out, t.expect) {`}},
 		pkg:   ".", run: "^TestP3LoginBeforeTheExchange$"},
