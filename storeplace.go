@@ -87,6 +87,22 @@ func splitData(b []byte) (document, st []byte, err error) {
 	return rest[:n], rest[n:], nil
 }
 
+// Unsettled reports whether a refresh of the grant is under way or in doubt. Such
+// a record keeps its ID: an answer that could not be stored is kept under it, and
+// a later run looks there. Data that this package did not write, or that is
+// sealed, tells nothing: then only Intent counts.
+func (r Record) Unsettled() bool {
+	if len(r.Intent) > 0 {
+		return true
+	}
+	_, rest, err := splitData(r.Data)
+	if err != nil {
+		return false
+	}
+	st, err := decodeState(rest)
+	return err == nil && st.Doubt != nil
+}
+
 func (p *storePlace) decode(r Record) (holding, error) {
 	h, err := p.decodeData(r.Data)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evergrant/evergrant"
+	"github.com/evergrant/evergrant/store/keyring"
 )
 
 func renameCommand(u *ui) *cobra.Command {
@@ -57,10 +58,7 @@ func rename(ctx context.Context, u *ui, from, to string) error {
 		return usageError{fmt.Errorf("%s has that name already", from), "give it another one"}
 	case errors.Is(err, evergrant.ErrConflict):
 		return usageError{fmt.Errorf("there is a kept grant called %s already", to), "choose another name, or `evergrant delete " + to + "` first"}
-	case err == nil:
-		return nil
-	}
-	if r, gerr := store.Get(ctx, from); gerr == nil && r.Intent != nil {
+	case errors.Is(err, keyring.ErrUnsettled):
 		return &evergrant.Error{Class: evergrant.ErrTemporary, Rule: "rename-unsettled", Says: "a refresh of " + from + " is under way or in doubt; it keeps its name until that is settled",
 			Do: "run `evergrant refresh " + from + "`, then rename it", Err: err}
 	}

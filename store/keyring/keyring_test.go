@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -175,6 +177,31 @@ func TestRenameInDoubt(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	has(t, s, "a", 1)
+}
+
+// TestRenameAfterALostReply: the doubt stands in the grant's own data.
+func TestRenameAfterALostReply(t *testing.T) {
+	s, _, _ := place(t)
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	defer srv.Close()
+	cfg := evergrant.Config{ClientID: "app", TokenURL: srv.URL, RescueDirs: []string{t.TempDir()}}
+	if err := evergrant.Create(t.Context(), s, "a", []byte(`{"access_token":"at","refresh_token":"rt"}`), cfg); err != nil {
+		t.Fatal(err)
+	}
+	src, err := evergrant.Open(s, "a", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	if _, err := src.Refresh(t.Context(), evergrant.RefreshOptions{}); err == nil {
+		t.Fatal("the reply was not lost")
+	}
+	if r, err := s.Get(t.Context(), "a"); err != nil || len(r.Intent) > 0 || !r.Unsettled() {
+		t.Fatalf("the grant is not in doubt: %v", err)
+	}
+	if err := s.Rename(t.Context(), "a", "b"); !errors.Is(err, keyring.ErrUnsettled) {
+		t.Errorf("got %v", err)
+	}
 }
 
 // TestKilledRename: there is exactly one record at each moment.

@@ -16,8 +16,8 @@ import (
 // new id is taken, and evergrant.ErrNotFound where there is no old one. At each
 // moment there is exactly one record, under the old id or under the new one.
 //
-// A grant with a refresh under way or in doubt keeps its name until that is
-// settled: what was rescued of an answer is filed under the old id.
+// A grant with a refresh under way or in doubt ([evergrant.Record.Unsettled])
+// keeps its name until that is settled: the error matches [ErrUnsettled].
 func (s *Store) Rename(ctx context.Context, from, to string) error {
 	if to == "" {
 		return fmt.Errorf("renaming %q: %w: the new name is empty", from, fs.ErrInvalid)
@@ -38,7 +38,8 @@ func (s *Store) Rename(ctx context.Context, from, to string) error {
 	return s.exclusive(ctx, func() error { return s.rename(ctx, from, to) })
 }
 
-var errUnsettled = errors.New("a refresh is under way or in doubt: refresh the grant first, then rename it")
+// ErrUnsettled: a refresh of the grant is under way or in doubt.
+var ErrUnsettled = errors.New("a refresh is under way or in doubt: refresh the grant first, then rename it")
 
 func (s *Store) rename(ctx context.Context, from, to string) error {
 	oldStem, newStem := stemOf(from), stemOf(to)
@@ -48,8 +49,8 @@ func (s *Store) rename(ctx context.Context, from, to string) error {
 		return err
 	case e == nil:
 		return fmt.Errorf("renaming %q: %w", from, evergrant.ErrNotFound)
-	case e.record.Intent != nil:
-		return fmt.Errorf("renaming %q: %w", from, errUnsettled)
+	case e.record.Unsettled():
+		return fmt.Errorf("renaming %q: %w", from, ErrUnsettled)
 	}
 	if _, err := os.Lstat(s.recordPath(newStem)); err == nil {
 		return fmt.Errorf("renaming %q: %w: there is a grant %q", from, evergrant.ErrConflict, to)
