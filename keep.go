@@ -45,15 +45,38 @@ func KeepFile(ctx context.Context, path string, answer []byte, cfg Config) error
 
 // Keep is KeepFile for the record id of a store.
 func Keep(ctx context.Context, store Store, id string, answer []byte, cfg Config) error {
+	k, p := newRecord(store, id, answer, cfg)
+	return k.keep(ctx, func(ctx context.Context, f *tokenfile.File) error { return k.createRecord(ctx, p, f) })
+}
+
+// Create puts a token response, a JSON object with at least a refresh_token,
+// into a store as the first record of a grant, as Keep does where there is none.
+// A lifetime in it without a time to count from (expires_in alone) counts from
+// now; its members may be elsewhere, as cfg.Fields says. It returns an error that
+// matches ErrConflict where the id is taken, and keeps no copy of the response.
+func Create(ctx context.Context, store Store, id string, document []byte, cfg Config) error {
+	f, err := tokenfile.Open(document, cfg.Fields)
+	if err != nil {
+		return fileError(id, "the token response for "+id+" cannot be used: "+err.Error(), "it must be one JSON object with the token members once", err)
+	}
+	k, p := newRecord(store, id, document, cfg)
+	k.file = f
+	return k.createRecord(ctx, p, f)
+}
+
+// newRecord is a grant for a record of a store.
+func newRecord(store Store, id string, answer []byte, cfg Config) (*newcomerGrant, *storePlace) {
 	p := &storePlace{store: store, key: id, fields: cfg.Fields, rescueDirs: cfg.rescueDirs()}
-	k := newcomerGrant{engine: &engine{place: p, cfg: cfg, emit: cfg.emit}, id: id, answer: answer}
-	return k.keep(ctx, func(ctx context.Context, f *tokenfile.File) error {
-		st, err := k.state(holding{file: f, st: newState()})
-		if err != nil {
-			return err
-		}
-		return store.Put(ctx, p.record(f, &st), 0)
-	})
+	return &newcomerGrant{engine: &engine{place: p, cfg: cfg, emit: cfg.emit}, id: id, answer: answer}, p
+}
+
+// createRecord makes the first record.
+func (k *newcomerGrant) createRecord(ctx context.Context, p *storePlace, f *tokenfile.File) error {
+	st, err := k.state(holding{file: f, st: newState()})
+	if err != nil {
+		return err
+	}
+	return p.store.Put(ctx, p.record(f, &st), 0)
 }
 
 func (c *Config) emit(e Event) {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"strconv"
 	"sync/atomic"
-	"time"
 
 	"github.com/evergrant/evergrant/internal/lockedfile"
 	"github.com/evergrant/evergrant/internal/tokenfile"
@@ -29,27 +28,6 @@ type storePlace struct {
 type decoded struct {
 	data []byte
 	h    holding // without intent
-}
-
-// Create puts a token response, a JSON object with at least a refresh_token,
-// into a store as the first record of a grant. A lifetime in it without a time
-// to count from (expires_in alone) counts from now. It returns an error that
-// matches ErrConflict where the id is taken.
-func Create(ctx context.Context, store Store, id string, document []byte, cfg Config) error {
-	f, err := tokenfile.Open(document, cfg.Fields)
-	if err != nil {
-		return fileError(id, "the token response for "+id+" cannot be used: "+err.Error(), "it must be one JSON object with the token members once", err)
-	}
-	st := newState()
-	st.Grant.Fields = cfg.Fields
-	now := thisMoment()
-	st.adopt(f.AccessToken(), f.RefreshToken(), now.At)
-	if e := fileExpiry(f, now.At, lifetimeSources{session: cfg.SessionLifetime}); !e.At.IsZero() {
-		l := &st.Learned
-		l.IssuedAt, l.ExpiresAt, l.Source = e.Issued, e.At, e.From
-		l.RefreshAt = refreshAt(e, time.Time{}, nil, chance())
-	}
-	return store.Put(ctx, (&storePlace{store: store, key: id}).record(f, &st), 0)
 }
 
 func (p *storePlace) id() string { return p.key }
