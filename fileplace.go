@@ -3,8 +3,6 @@ package evergrant
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -317,22 +315,6 @@ func (s *fileSession) whole(t tempFile, st state) (*tokenfile.File, error) {
 	return h.file, nil
 }
 
-// wholeFile reads a file whose content should have this hash; nil if it has
-// not. A file that cannot be read now may be the only copy of an answer: that
-// is an error, so that nobody takes it for a leftover.
-func wholeFile(path, hash string) ([]byte, error) {
-	b, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
-	case err != nil:
-		return nil, storageError("answer-unreadable", path, "the answer of an interrupted refresh cannot be read", "nothing was sent; look at the cause and run it again", err)
-	case contentHash(b) != hash:
-		return nil, nil
-	}
-	return b, nil
-}
-
 // begin is the preflight and the intent: first the room for the answer, then
 // the state, whose durable write makes the name of the reserved file durable
 // too.
@@ -636,49 +618,4 @@ func (t *fileTry) swap(cur holding, next *tokenfile.File) error {
 			return err
 		}
 	}
-}
-
-func contentHash(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:hashBytes])
-}
-
-// rescueName is the name of a rescue file for an attempt on a grant. The
-// grant's path or id is hashed: a folder is shared by all of a user's grants.
-func rescueName(grant, attempt, hash string) string {
-	return contentHash([]byte(grant)) + "." + attempt + "." + hash + rescueEnd
-}
-
-const rescueEnd = ".json"
-
-// rescued lists the rescue files of an attempt, or with "" all of a grant.
-func rescued(dirs []string, grant, attempt string) ([]tempFile, error) {
-	var out []tempFile
-	for _, dir := range dirs {
-		names, err := os.ReadDir(dir)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) { // never needed, or another user's
-			return nil, storageError("rescue-unreadable", dir, "the folder for rescued answers cannot be listed", "nothing was sent; look at the cause and run it again", err)
-		}
-		for _, e := range names {
-			rest, ours := strings.CutPrefix(e.Name(), contentHash([]byte(grant))+".")
-			rest, whole := strings.CutSuffix(rest, rescueEnd)
-			id, hash, _ := strings.Cut(rest, ".")
-			if ours && whole && (attempt == "" || attempt == id) {
-				out = append(out, tempFile{path: filepath.Join(dir, e.Name()), hash: hash})
-			}
-		}
-	}
-	return out, nil
-}
-
-// rescueFolders are the places for an answer that could not be stored where it
-// belongs, in order.
-func rescueFolders() []string {
-	var dirs []string
-	if d := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(d) {
-		dirs = append(dirs, filepath.Join(d, "evergrant", "rescue"))
-	} else if home, err := os.UserHomeDir(); err == nil {
-		dirs = append(dirs, filepath.Join(home, ".local", "state", "evergrant", "rescue"))
-	}
-	return append(dirs, filepath.Join(os.TempDir(), fmt.Sprintf("evergrant-%d", os.Getuid()), "rescue"))
 }
