@@ -28,6 +28,9 @@ type authCode struct {
 // authorizeEndpoint approves every proper request at once (RFC 6749 §4.1) and
 // redirects back. A request that names no safe place to go back to gets a page.
 func (s *Server) authorizeEndpoint(q *request) *reply {
+	if a := s.dialect().hearAuthorize(q); a != nil {
+		return a
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	back, err := url.Parse(q.get("redirect_uri"))
@@ -101,6 +104,7 @@ func (s *Server) redirectBack(q *request, back *url.URL, v url.Values) *reply {
 	case "wrong":
 		v.Set("iss", "https://attacker.example")
 	}
+	s.dialectLocked().back(v)
 	to := *back
 	to.RawQuery = strings.TrimPrefix(to.RawQuery+"&"+v.Encode(), "&")
 	return &reply{status: http.StatusFound, body: []byte{}, header: http.Header{"Location": {to.String()}}}

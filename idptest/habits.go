@@ -44,6 +44,7 @@ type Habits struct {
 	MaxApprovals    int
 	LoginsPerHour   int
 
+	Dialect        string
 	CallbackIss    string
 	CallbackState  string
 	CallbackError  string
@@ -94,6 +95,7 @@ var habitTable = []Habit{
 	{"refresh_at_once", nil, "refresh tokens expire immediately", func(h *Habits) any { return &h.RefreshAtOnce }},
 	{"max_approvals", nil, "approvals per user and client before the oldest is revoked (salesforce default 5; -1: no limit)", func(h *Habits) any { return &h.MaxApprovals }},
 	{"logins_per_hour", nil, "token answers per user and hour before rate_limit_exceeded (0: no limit)", func(h *Habits) any { return &h.LoginsPerHour }},
+	{"dialect", dialectNames(), "requests, redirect and answers have the names of this provider instead of the RFCs' (default rfc)", func(h *Habits) any { return &h.Dialect }},
 	{"callback_iss", []string{"right", "wrong", "absent"}, "the iss parameter (RFC 9207) of the redirect back (generic default right, salesforce default absent)", func(h *Habits) any { return &h.CallbackIss }},
 	{"callback_state", []string{"right", "wrong", "absent"}, "the state parameter of the redirect back", func(h *Habits) any { return &h.CallbackState }},
 	{"callback_error", nil, "an error code that every authorization request is answered with", func(h *Habits) any { return &h.CallbackError }},

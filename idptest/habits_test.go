@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -368,6 +369,33 @@ var habitTests = map[string]func(t *testing.T){
 				t.Errorf("callback_state=%s: state = %q", value, v.Get("state"))
 			}
 		}
+	},
+	"dialect": func(t *testing.T) {
+		b := with(t, gen, "dialect", "amazon-sp")
+		a := b.get("/authorize?state=xyz&application_id=amzn1.sp.solution.app&redirect_uri="+url.QueryEscape(callback), "")
+		to, _ := url.Parse(a.header.Get("Location"))
+		if v := to.Query(); v.Get("spapi_oauth_code") == "" || v.Has("code") || v.Get("selling_partner_id") == "" {
+			t.Errorf("%d, back with %v", a.status, v)
+		}
+		if a := b.get("/authorize?client_id=app&state=xyz&redirect_uri="+url.QueryEscape(callback), ""); a.status != 400 {
+			t.Errorf("a standard name was answered with %d", a.status)
+		}
+		b = with(t, gen, "dialect", "aws-sso")
+		g := b.grant()
+		b.wantError(b.refresh(g.RefreshToken), "invalid_request", "the body is no JSON object of strings")
+		tell := func(body string) answer {
+			r, _ := http.NewRequest(http.MethodPost, b.base+b.token, strings.NewReader(body))
+			r.Header.Set("Content-Type", "application/json")
+			return b.do(r)
+		}
+		a = tell(`{"grantType":"refresh_token","clientId":"app","refreshToken":"` + g.RefreshToken + `"}`)
+		if a.status != 200 || a.member("accessToken") == "" || a.member("access_token") != "" {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+		if e := b.last(); e.GrantType != "refresh_token" || e.GrantID != g.ID || len(e.Params) != 3 || e.Params[0] == "grant_type" {
+			t.Errorf("the ledger has %+v", e)
+		}
+		b.wantError(tell(`{"grant_type":"refresh_token","clientId":"app"}`), "invalid_request", "unknown parameter grant_type")
 	},
 	"callback_error": func(t *testing.T) {
 		b := with(t, gen, "callback_error", "access_denied")

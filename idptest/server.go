@@ -176,6 +176,8 @@ type request struct {
 	body   []byte
 	entry  *Entry
 	token  bool // a token request: faults, holds and delays apply
+
+	unheard *reply // refusal of a token request that is not in the dialect
 }
 
 func (q *request) get(name string) string { return q.params.Get(name) }

@@ -22,6 +22,9 @@ const (
 // that acts on the answer never meets its own lock.
 func (s *Server) tokenEndpoint(q *request) *reply {
 	q.token = true
+	d := s.dialect()
+	q.unheard = d.hearToken(q)
+	s.note(q.entry, func(e *Entry) { e.GrantType, e.Params = q.get("grant_type"), q.names })
 	p := s.planFor(q)
 	a, leave := s.enterFlight(q)
 	defer leave()
@@ -29,6 +32,7 @@ func (s *Server) tokenEndpoint(q *request) *reply {
 		s.pause(p.delayBefore)
 		a = s.decide(q, p)
 		p.spoil(q, a)
+		d.answers(a)
 		s.pause(p.delayAfter)
 	}
 	if a.format == "" && s.persona == Salesforce {
@@ -72,6 +76,9 @@ func (s *Server) decide(q *request, p *plan) *reply {
 }
 
 func (s *Server) processLocked(q *request, p *plan) *reply {
+	if q.unheard != nil {
+		return q.unheard
+	}
 	if q.r.Method != http.MethodPost { // RFC 6749 §3.2
 		return refusal("invalid_request", "must use HTTP POST")
 	}
