@@ -49,7 +49,7 @@ func newAttempt(c *Config, srv Server, redirectURI string) (*attempt, error) {
 		NoPKCE: noPKCE, ResponseMode: c.ResponseMode, Prompt: c.Prompt, LoginHint: c.LoginHint,
 		Resource: c.Resource, Details: c.Details, Rename: c.rename()}
 	if c.Provider != nil {
-		r.ScopeSeparator = c.Provider.ScopeSeparator
+		r.ScopeSeparator, r.Omit = c.Provider.ScopeSeparator, c.Provider.Login.Omit
 	}
 	if !noPKCE {
 		r.Verifier = oauth.NewNonce()
@@ -60,15 +60,18 @@ func newAttempt(c *Config, srv Server, redirectURI string) (*attempt, error) {
 	if c.DPoPKey != nil {
 		r.DPoPThumbprint = c.DPoPKey.Thumbprint()
 	}
-	a.addParams()
-	return a, nil
+	return a, a.addParams()
 }
 
 // addParams sorts the extra parameters: those that have a field of their own
 // are set there, and only where the caller said nothing.
-func (a *attempt) addParams() {
+func (a *attempt) addParams() error {
 	r := &a.request
-	for _, p := range a.cfg.authParams() {
+	params, err := a.cfg.authParams()
+	if err != nil {
+		return err
+	}
+	for _, p := range params {
 		switch {
 		case p.Name == "response_type":
 			r.ResponseType = p.Value
@@ -80,6 +83,7 @@ func (a *attempt) addParams() {
 	if strings.Contains(r.ResponseType, "id_token") && r.ResponseMode == "" && !r.Params.Has("response_mode") {
 		r.ResponseMode = "form_post" // else it comes in the fragment, which no listener sees
 	}
+	return nil
 }
 
 // prepare fetches the server's keys: for signed callbacks, since when one comes
@@ -152,6 +156,11 @@ func (a *attempt) redeem(ctx context.Context, cb *oauth.Callback) (*Grant, error
 		r, err := oauth.CodeRequest(a.srv.Token, oauth.Code{Code: cb.Code, RedirectURI: a.redirect, Verifier: a.request.Verifier, Resource: a.cfg.Resource}, a.cfg.auth())
 		if err != nil {
 			return nil, err
+		}
+		for _, name := range echo(a.cfg.Provider) {
+			if cb.Params.Has(name) {
+				r.Form.Set(name, cb.Params.Get(name))
+			}
 		}
 		return r, a.cfg.dress(r)
 	})

@@ -191,7 +191,7 @@ type Error struct {
 
 // Error says what happened, with the cause.
 func (e *Error) Error() string {
-	if e.Err == nil {
+	if e.Err == nil || e.Err.Error() == e.Says {
 		return e.Says
 	}
 	return e.Says + ": " + e.Err.Error()

@@ -75,31 +75,46 @@ func (c *Config) scopes() []string {
 }
 
 // authParams are the catalog's for a login that lasts, then the caller's.
-func (c *Config) authParams() oauth.Form {
+func (c *Config) authParams() (oauth.Form, error) {
 	var f oauth.Form
 	if p := c.Provider; p != nil {
 		if !c.Online {
-			setAll(&f, p.Offline.Params)
+			if err := c.fill(&f, p.Offline.Params, c.AuthParams); err != nil {
+				return nil, err
+			}
 		}
-		setAll(&f, p.Login.Params)
+		if err := c.fill(&f, p.Login.Params, c.AuthParams); err != nil {
+			return nil, err
+		}
 	}
 	for _, p := range c.AuthParams {
 		f.Set(p.Name, p.Value)
 	}
-	return f
+	return f, nil
 }
 
-func setAll(f *oauth.Form, params map[string]string) {
-	for _, name := range slices.Sorted(maps.Keys(params)) {
-		f.Set(name, params[name])
+// fill sets the catalog's parameters, with their variables filled; those that
+// the caller sets need no variable.
+func (c *Config) fill(f *oauth.Form, params map[string]string, own oauth.Form) error {
+	params = maps.Clone(params)
+	maps.DeleteFunc(params, func(name, _ string) bool { return own.Has(name) })
+	values, err := c.Provider.Params(params, c.Vars)
+	if err != nil {
+		return &Error{Kind: Usage, Says: err.Error(), Do: "give the variable a value", Err: err}
 	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		f.Set(name, values[name])
+	}
+	return nil
 }
 
 // dress adds to a token request what the catalog and the caller want in it.
 func (c *Config) dress(req *oauth.Request) error {
 	var body string
 	if p := c.Provider; p != nil {
-		setAll(&req.Form, p.Login.TokenParams)
+		if err := c.fill(&req.Form, p.Login.TokenParams, c.TokenParams); err != nil {
+			return err
+		}
 		for name, value := range p.Request.Headers {
 			req.Header.Set(name, value)
 		}
@@ -158,6 +173,14 @@ func (c *Config) noPKCE(s Server) (bool, error) {
 		return false, &Error{Kind: Misconfigured, Says: "the server takes no PKCE challenge of the method S256", Do: "a weaker one is not sent; ask its operator to allow S256"}
 	}
 	return false, nil
+}
+
+// echo names the parameters of the callback that go with its code.
+func echo(p *provider.Provider) []string {
+	if p == nil {
+		return nil
+	}
+	return p.Login.Echo
 }
 
 // keep names the parameters of the callback that belong into the document.

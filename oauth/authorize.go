@@ -82,6 +82,9 @@ type Authorization struct {
 	// Rename maps a standard name to the provider's, such as client_id to
 	// client_key.
 	Rename map[string]string
+	// Omit leaves out standard parameters that a provider does not take:
+	// response_type, client_id, redirect_uri or scope.
+	Omit []string
 }
 
 // Form checks a and returns its parameters, for the front channel ([FrontURL]),
@@ -109,6 +112,7 @@ func (a Authorization) Form() (Form, error) {
 	f.addAll("resource", a.Resource)
 	f.addIf("authorization_details", a.Details)
 	f.addIf("dpop_jkt", a.DPoPThumbprint)
+	f = slices.DeleteFunc(f, func(p Param) bool { return slices.Contains(a.Omit, p.Name) })
 	for _, p := range a.Params {
 		f.Set(p.Name, p.Value)
 	}
@@ -122,6 +126,9 @@ func (a Authorization) Form() (Form, error) {
 // the callback could not be checked, or a token could come in the open.
 var fixed = []string{"response_type", "client_id", "redirect_uri", "state", "nonce",
 	"code_challenge", "code_challenge_method", "resource", "request", "request_uri", "dpop_jkt"}
+
+// spare are the parameters that a request is no less safe without.
+var spare = []string{"response_type", "client_id", "redirect_uri", "scope"}
 
 func (a Authorization) check() error {
 	types := strings.Fields(orElse(a.ResponseType, "code"))
@@ -145,6 +152,11 @@ func (a Authorization) check() error {
 	for _, r := range a.Resource { // RFC 8707 §2
 		if u, err := url.Parse(r); err != nil || !u.IsAbs() || strings.Contains(r, "#") {
 			return fmt.Errorf("%q is not an absolute URL without fragment (RFC 8707 §2)", clean(r, 128))
+		}
+	}
+	for _, name := range a.Omit {
+		if !slices.Contains(spare, name) {
+			return fmt.Errorf("%s can't be left out", clean(name, 64))
 		}
 	}
 	for _, p := range a.Params {

@@ -86,6 +86,10 @@ func TestAuthorizationDialect(t *testing.T) {
 	if f.Get("scope") != "read,write" || f.Has("code_challenge") || f.Get("client_key") != "app" || f.Has("client_id") {
 		t.Errorf("form %v", f.Encode())
 	}
+	a.Rename, a.Omit, a.Params = nil, []string{"client_id", "scope", "response_type"}, oauth.Form{{Name: "application_id", Value: "x"}}
+	if f, err = a.Form(); err != nil || len(f) != 3 || f.Get("application_id") != "x" || !f.Has("state") || !f.Has("redirect_uri") {
+		t.Errorf("form %v, %v", f.Encode(), err)
+	}
 }
 
 // TestAuthorizationRefused: a request that could not be protected is not made.
@@ -108,6 +112,8 @@ func TestAuthorizationRefused(t *testing.T) {
 		"state by the back":          func(a *oauth.Authorization) { a.Params.Add("state", "x") },
 		"redirect by the back":       func(a *oauth.Authorization) { a.Params.Add("redirect_uri", "https://evil.example") },
 		"response type by the back":  func(a *oauth.Authorization) { a.Params.Add("response_type", "token") },
+		"state left out":             func(a *oauth.Authorization) { a.Omit = []string{"state"} },
+		"challenge left out":         func(a *oauth.Authorization) { a.Omit = []string{"code_challenge"} },
 		"request object by the back": func(a *oauth.Authorization) { a.Params.Add("request", "x") },
 	} {
 		a := authorization()

@@ -180,6 +180,38 @@ func TestTokenURL(t *testing.T) {
 	}
 }
 
+// TestParams: what a login sends, filled in. A parameter is escaped on its way
+// and may hold more than a place in a URL.
+func TestParams(t *testing.T) {
+	p := &provider.Provider{Name: "acme", Vars: map[string]provider.Var{
+		"app": {Hint: "the app"}, "beta": {Hint: "a draft", Optional: true, Pattern: "beta"}, "api": {Hint: "an API", Default: "https://api.example/?x=1"},
+	}}
+	for _, tt := range []struct {
+		template string
+		vars     map[string]string
+		want     string // after "!" a part of the error; "-" if the parameter is left out
+	}{
+		{"plain", nil, "plain"},
+		{"id-{app}", map[string]string{"app": "a b/c"}, "id-a b/c"},
+		{"{api}", nil, "https://api.example/?x=1"},
+		{"{app}", nil, "!needs a value for \"app\": the app"},
+		{"{app}", map[string]string{"app": "a\nb"}, "!can't use"},
+		{"{beta}", nil, "-"},
+		{"{beta}", map[string]string{"beta": "beta"}, "beta"},
+		{"{beta}", map[string]string{"beta": "alpha"}, "!can't use \"alpha\""},
+	} {
+		got, err := p.Params(map[string]string{"x": tt.template}, tt.vars)
+		value, there := got["x"]
+		if text, bad := strings.CutPrefix(tt.want, "!"); bad {
+			if err == nil || !strings.Contains(err.Error(), text) {
+				t.Errorf("%s %v: %v, want an error with %q", tt.template, tt.vars, err, text)
+			}
+		} else if err != nil || there != (tt.want != "-") || there && value != tt.want {
+			t.Errorf("%s %v: %q, %v, want %q", tt.template, tt.vars, got, err, tt.want)
+		}
+	}
+}
+
 // TestRotation pins the claims a client may act upon: each must rest on the
 // provider's own page, and everything else is the cautious case.
 func TestRotation(t *testing.T) {

@@ -22,6 +22,7 @@ var (
 	replyWords   = []string{"same", "sibling"}
 	reuseWords   = []string{"fails", "revokes"}
 	bodyWords    = []string{"form", "json", "query"}
+	omitWords    = []string{"response_type", "client_id", "redirect_uri", "scope"}
 	outcomeWords = []string{Busy, Transient, Dead, Misconfigured, Blocked, Uncertain}
 	memberWords  = []string{"access_token", "refresh_token", "expires_in", "expires_at", "refresh_token_expires_in", "scope", "token_type", "error", "error_description"}
 )
@@ -41,6 +42,7 @@ func (p *Provider) Check() error {
 		}
 	}
 	c.addresses(p)
+	c.parameters(p)
 	c.words(p)
 	c.durations(p)
 	c.members(p)
@@ -70,7 +72,7 @@ func (c *checker) addresses(p *Provider) {
 	for name, v := range p.Vars {
 		if _, err := regexp.Compile(v.Pattern); err != nil {
 			c.bad("vars."+name, "pattern: %v", err)
-		} else if v.Default != "" && !v.allows(v.Default) {
+		} else if v.Default != "" && !v.matches(v.Default) {
 			c.bad("vars."+name, "the default does not fit the pattern")
 		}
 		if v.Hint == "" {
@@ -97,8 +99,12 @@ func (c *checker) template(p *Provider, template string, described bool) {
 			continue
 		}
 		filled += "x"
-		if _, ok := p.Vars[name]; described && !ok {
+		v, ok := p.Vars[name]
+		if described && !ok {
 			c.bad("endpoints", "%s: {%s} is not in vars", template, name)
+		}
+		if v.Optional || v.Default != "" && !v.allows(v.Default) {
+			c.bad("endpoints", "%s: {%s} is optional, or its default does not fit there", template, name)
 		}
 		if strings.HasPrefix(tail, "{") {
 			c.bad("endpoints", "%s: two variables side by side", template)
@@ -111,6 +117,34 @@ func (c *checker) template(p *Provider, template string, described bool) {
 		c.bad("endpoints", "%q is not a URL template", template)
 	case u.Scheme != "https" && !(u.Scheme == "http" && slices.Contains([]string{"localhost", "127.0.0.1", "::1"}, u.Hostname())):
 		c.bad("endpoints", "%s: want https (http only for this machine)", template)
+	}
+}
+
+// parameters checks those of a login, which may have variables in them; those of
+// a refresh may not.
+func (c *checker) parameters(p *Provider) {
+	for field, params := range map[string]map[string]string{
+		"offline.params": p.Offline.Params, "login.params": p.Login.Params, "login.token_params": p.Login.TokenParams,
+	} {
+		for name, value := range params {
+			for rest := value; rest != ""; {
+				_, v, tail := cutVar(rest)
+				if rest = tail; v == "" {
+					continue
+				}
+				if _, ok := p.Vars[v]; !ok {
+					c.bad(field, "%s: {%s} is not in vars", name, v)
+				}
+			}
+		}
+	}
+	for name, value := range p.Request.Params {
+		if strings.ContainsAny(value, "{}") {
+			c.bad("request.params", "%s: a refresh has no variables", name)
+		}
+	}
+	for _, name := range p.Login.Omit {
+		c.word("login.omit", name, omitWords)
 	}
 }
 

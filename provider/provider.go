@@ -97,14 +97,20 @@ type Endpoints struct {
 	TokenAlso []string `json:"token_also,omitempty"`
 }
 
-// Var explains one variable of the endpoint templates.
+// Var explains one variable of the endpoint templates and of the parameters of
+// a login.
 type Var struct {
 	// Hint tells a person what to put there.
 	Hint string `json:"hint"`
-	// Default is used when no value is given; empty: a value must be given.
+	// Default is used when no value is given; empty: a value must be given,
+	// unless the variable is Optional.
 	Default string `json:"default,omitempty"`
+	// Optional: without a value, the parameters that name the variable are left
+	// out. No endpoint can have such a one.
+	Optional bool `json:"optional,omitempty"`
 	// Pattern is a regular expression the whole value must match. Empty
-	// allows letters, digits, dot, hyphen and underscore.
+	// allows anything that the place does: in an endpoint letters, digits, dot,
+	// hyphen and underscore, in a parameter all that can be printed.
 	Pattern string `json:"pattern,omitempty"`
 }
 
@@ -115,16 +121,22 @@ type Host struct {
 	Vars map[string]string `json:"vars,omitempty"`
 }
 
-// Offline is what a login must ask for to be given a refresh token.
+// Offline is what a login must ask for to be given a refresh token. Values of
+// Params may have variables in them, as those of [Login] may.
 type Offline struct {
 	Scopes []string          `json:"scopes,omitempty"`
 	Params map[string]string `json:"params,omitempty"`
 }
 
-// Login holds what else the first login needs.
+// Login holds what else the first login needs. {name} in a value of Params or
+// TokenParams stands for a variable in Vars.
 type Login struct {
 	// Params go on the authorization URL.
 	Params map[string]string `json:"params,omitempty"`
+	// Omit lists standard parameters to leave out of the authorization request:
+	// response_type, client_id, redirect_uri or scope. What protects the request
+	// can't be left out.
+	Omit []string `json:"omit,omitempty"`
 	// Callback names parameters beside code and state that the redirect
 	// brings once and that are worth keeping.
 	Callback []string `json:"callback,omitempty"`
@@ -133,6 +145,9 @@ type Login struct {
 	CodeParam string `json:"code_param,omitempty"`
 	// TokenParams go with the exchange of the code.
 	TokenParams map[string]string `json:"token_params,omitempty"`
+	// Echo names parameters of the redirect that go with the exchange of its
+	// code, as they came.
+	Echo []string `json:"echo,omitempty"`
 }
 
 // Access says how access tokens behave.

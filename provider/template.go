@@ -1,10 +1,12 @@
 package provider
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"regexp"
 	"strings"
+	"unicode"
 )
 
 // VarError reports a template variable without a usable value.
@@ -88,6 +90,49 @@ func (p *Provider) Expand(template string, vars map[string]string) (string, erro
 	return out.String(), nil
 }
 
+// Params fills the variables in the values of parameters, and leaves out those
+// that name an optional one without a value. Errors are those of TokenURL.
+// Values may be any printable text here: a parameter is escaped on its way.
+func (p *Provider) Params(templates, vars map[string]string) (map[string]string, error) {
+	out := map[string]string{}
+	for param, template := range templates {
+		value, ok, err := p.text(template, vars)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out[param] = value
+		}
+	}
+	return out, nil
+}
+
+// text fills one value; false if an optional variable in it has none.
+func (p *Provider) text(template string, vars map[string]string) (string, bool, error) {
+	var out strings.Builder
+	for rest := template; rest != ""; {
+		literal, name, tail := cutVar(rest)
+		out.WriteString(literal)
+		if rest = tail; name == "" {
+			continue
+		}
+		def := p.Vars[name]
+		v := cmp.Or(vars[name], def.Default)
+		switch {
+		case v == "" && def.Optional:
+			return "", false, nil
+		case v == "" || !printable(v) || !def.matches(v):
+			return "", false, &VarError{Provider: p.Name, Var: name, Hint: def.Hint, Value: v}
+		}
+		out.WriteString(v)
+	}
+	return out.String(), true, nil
+}
+
+func printable(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
+}
+
 // cutVar splits "lit{name}tail". Without a variable everything is literal.
 func cutVar(s string) (literal, name, tail string) {
 	literal, after, found := strings.Cut(s, "{")
@@ -113,9 +158,10 @@ func (p *Provider) value(name string, vars map[string]string) (string, error) {
 // allows also applies the plain character set under a pattern, so that no
 // pattern can let a value out of its place.
 func (v Var) allows(s string) bool {
-	if !plain(s) {
-		return false
-	}
+	return plain(s) && v.matches(s)
+}
+
+func (v Var) matches(s string) bool {
 	if v.Pattern == "" {
 		return true
 	}

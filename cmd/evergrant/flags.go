@@ -49,7 +49,7 @@ func (t *target) identify(cmd *cobra.Command) {
 	f.StringArrayVar(&t.params, "param", nil, "`name=value` to add to the token request; repeatable, remembered")
 	f.StringArrayVar(&t.headers, "header", nil, "`name=value` to add to the token request; repeatable, not remembered")
 	f.StringArrayVar(&t.fields, "field", nil, "`name=/pointer` of a member that the file has elsewhere; repeatable, remembered")
-	f.StringArrayVar(&t.vars, "var", nil, "`name=value` of a variable in the provider's endpoints; repeatable")
+	f.StringArrayVar(&t.vars, "var", nil, "`name=value` of a variable that the provider's entry names; repeatable")
 	f.DurationVar(&t.session, "session-lifetime", 0, "how long an access token is valid where the provider does not say; remembered")
 	f.DurationVar(&t.timeout, "timeout", time.Minute, "bound of the command, waits and retries included; a request that has left is given its whole time")
 	f.StringVar(&t.caCert, "ca-cert", "", "PEM `file` of certificate authorities to trust instead of the system's")

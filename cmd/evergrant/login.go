@@ -12,6 +12,7 @@ import (
 	"github.com/evergrant/evergrant"
 	"github.com/evergrant/evergrant/login"
 	"github.com/evergrant/evergrant/oauth"
+	"github.com/evergrant/evergrant/provider"
 )
 
 // loginFlow is one run of login.
@@ -140,7 +141,12 @@ func loginFailure(err error) error {
 	if class == nil {
 		class = evergrant.ErrTemporary
 	}
-	return &evergrant.Error{Class: class, Rule: "login-" + string(e.Kind), Says: e.Error(), Do: cmp.Or(e.Do, "start the login again"), Err: e}
+	do := cmp.Or(e.Do, "start the login again")
+	var missing *provider.VarError
+	if errors.As(err, &missing) {
+		do = "add --var " + missing.Var + "=VALUE; `evergrant providers " + missing.Provider + "` lists them all"
+	}
+	return &evergrant.Error{Class: class, Rule: "login-" + string(e.Kind), Says: e.Error(), Do: do, Err: e}
 }
 
 // lost turns a failed login into its error. An answer that could not be read may

@@ -89,18 +89,21 @@ func showProvider(u *ui, p *provider.Provider) error {
 	w := tabwriter.NewWriter(u.out, 0, 8, 2, ' ', 0)
 	for _, f := range facts {
 		mark := "?"
-		if f.Verified {
+		if f.Verified || strings.HasPrefix(f.Field, "vars.") { // what a variable is for is our own text
 			mark = " "
 		}
 		fmt.Fprintf(w, "%s %s\t%s\n", mark, f.Field, factValue(p, f))
 	}
 	w.Flush()
 	u.printf("\n? = not from the provider's own pages; taken as the cautious case\n")
+	if len(p.Quirks) > 0 {
+		u.printf("\n")
+	}
 	for _, q := range p.Quirks {
-		u.printf("\n- %s", q)
+		u.printf("- %s\n", q)
 	}
 	if len(p.Errors) > 0 {
-		u.printf("\n\nErrors of its own:\n")
+		u.printf("\nErrors of its own:\n")
 		w := tabwriter.NewWriter(u.out, 0, 8, 2, ' ', 0)
 		for _, e := range p.Errors {
 			fmt.Fprintf(w, "  %s\t%s\t%s\n", errorWords(e), e.Outcome, e.Says)

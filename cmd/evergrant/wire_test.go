@@ -54,6 +54,15 @@ func TestRequestFeatures(t *testing.T) {
 		d.wants("exchange", d.token(1).form, "a", "", "b", "2", "c", "")
 		d.wants("refresh", d.token(2).form, "a", "", "b", "", "c", "3")
 	})
+	t.Run("#23 variables", func(t *testing.T) { // what is left open is left out, not sent as {api}
+		d := newDoor(t)
+		catalog := d.entry(`"vars":{"api":{"hint":"an API","optional":true}},"offline":{"params":{"audience":"{api}"}},"login":{"token_params":{"api":"{api}"}}`)
+		d.loginOwn(catalog)
+		d.wants("authorization", d.asked, "audience", "")
+		d.loginOwn(catalog, "--var", "api=https://api.example/v1")
+		d.wants("authorization", d.asked, "audience", "https://api.example/v1")
+		d.wants("exchange", d.token(2).form, "api", "https://api.example/v1")
+	})
 	t.Run("#24 catalog", func(t *testing.T) {
 		d := newDoor(t)
 		catalog := d.entry(`"request":{"headers":{"X-Api-Version":"7"}}`)
