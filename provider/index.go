@@ -22,7 +22,9 @@ var indexNames = []entry{
 	{"auth0", "auth0"},
 	{"authkit", "workos-authkit"},
 	{"autodesk", "autodesk"},
+	{"aws", "aws-sso"},
 	{"aws-cognito", "cognito"},
+	{"aws-sso", "aws-sso"},
 	{"azure", "microsoft"},
 	{"azure-ad", "microsoft"},
 	{"azure-devops-legacy", "azure-devops-legacy"},
@@ -78,6 +80,7 @@ var indexNames = []entry{
 	{"highlevel", "highlevel"},
 	{"hubspot", "hubspot"},
 	{"hydra", "ory-hydra"},
+	{"iam-identity-center", "aws-sso"},
 	{"identityserver", "duende"},
 	{"infusionsoft", "keap"},
 	{"instagram", "instagram"},
@@ -393,6 +396,8 @@ var indexURLs = []entry{
 // indexTemplates finds an entry by a template its token URL fits.
 var indexTemplates = []entry{
 	{"https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token", "microsoft"},
+	{"https://oidc.{region}.amazonaws.com.cn/token", "aws-sso"},
+	{"https://oidc.{region}.amazonaws.com/token", "aws-sso"},
 	{"https://sentry.io/api/0/sentry-app-installations/{uuid}/authorizations", "sentry"},
 	{"https://{account}.snowflakecomputing.com/oauth/token-request", "snowflake"},
 	{"https://{account}.suitetalk.api.netsuite.com/services/rest/auth/oauth2/v1/token", "netsuite"},

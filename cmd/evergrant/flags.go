@@ -36,7 +36,7 @@ type target struct {
 func (t *target) identify(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&t.clientID, "client-id", "", "client `id` of the app registration")
-	f.StringVar(&t.secret, "client-secret", "", "`reference` to the client's secret: env:NAME, file:PATH, keyring:SERVICE/ACCOUNT or cmd:PROGRAM ARG…")
+	f.StringVar(&t.secret, "client-secret", "", "`reference` to the client's secret: env:NAME, file:PATH, json:PATH#/MEMBER, keyring:SERVICE/ACCOUNT or cmd:PROGRAM ARG…")
 	f.StringVar(&t.auth, "client-auth", "", "client authentication `method`: none, post, basic, private_key_jwt, client_secret_jwt or tls_client_auth (default: by the catalog)")
 	f.StringVar(&t.key, "key", "", "`reference` to the client's private key: PEM, PKCS#12, JWK or a Google key file")
 	f.StringVar(&t.keyPassword, "key-password", "", "`reference` to the password of the key")

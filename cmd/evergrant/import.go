@@ -24,6 +24,7 @@ type importing struct {
 	*target
 	keeping
 	format, account string
+	from            string // path of the credential file; - is standard input
 	force           bool
 }
 
@@ -79,6 +80,7 @@ tokens: let only one of them go on.
 }
 
 func (i *importing) run(ctx context.Context, path string) error {
+	i.from = path
 	grants, err := i.read(path)
 	if err != nil {
 		return err
@@ -179,11 +181,24 @@ func (i *importing) configFor(g foreign.Grant) (evergrant.Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	if cfg.Provider == "" && cfg.TokenURL == "" {
-		cfg.Provider, cfg.TokenURL = g.Provider, g.TokenURL
+	if cfg.Provider == "" { // an endpoint of one's own is of the same dialect
+		cfg.Provider, cfg.TokenURL = g.Provider, cmp.Or(cfg.TokenURL, g.TokenURL)
 	}
 	cfg.ClientID = cmp.Or(cfg.ClientID, g.ClientID)
+	if cfg.SecretRef == "" && i.refersTo(g) {
+		path, err := absolute(i.from)
+		if err != nil {
+			return cfg, err
+		}
+		cfg.SecretRef = "json:" + path + "#" + g.SecretAt
+	}
 	return cfg, nil
+}
+
+// refersTo: the client's secret is read from the file that was imported, where
+// its tool keeps it; nothing encrypts a token file.
+func (i *importing) refersTo(g foreign.Grant) bool {
+	return i.name == "" && i.from != "-" && g.SecretAt != "" && !g.ClientSecret.IsZero()
 }
 
 // document is what is kept. A client secret goes into the store, which
@@ -195,6 +210,9 @@ func (i *importing) document(g foreign.Grant) ([]byte, error) {
 		return g.Document()
 	case i.name != "":
 		return g.Sealed()
+	case i.refersTo(g):
+		i.u.say("the client secret stays in %s, and is read from there", i.from)
+		return g.Document()
 	case g.GoogleLayout():
 		return i.googleDocument(g)
 	}

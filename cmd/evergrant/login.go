@@ -73,6 +73,9 @@ func (l *loginFlow) run(ctx context.Context, at string, timed bool) error {
 	if at, err = l.again(ctx, at, &cfg); err != nil {
 		return err
 	}
+	if err := l.possible(at, cfg); err != nil {
+		return err
+	}
 	if err := l.place(ctx, at); err != nil {
 		return err
 	}

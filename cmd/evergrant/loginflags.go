@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -45,6 +46,19 @@ func (l *loginFlow) flags(cmd *cobra.Command) {
 	l.ask.flags(cmd)
 	exclusive(cmd, "device", "no-browser", "grant")
 	cmd.RegisterFlagCompletionFunc("response-mode", cobra.FixedCompletions([]string{"query", "form_post", "fragment", "query.jwt", "form_post.jwt", "jwt"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// possible refuses a provider of which the catalog knows no way to log in,
+// before anything is asked for.
+func (l *loginFlow) possible(at string, cfg evergrant.Config) error {
+	p, err := l.entry(at, cfg)
+	if err != nil || p == nil || l.ask.grant != "" || strings.Contains(at, "://") || l.issuer != "" {
+		return err
+	}
+	if e := p.Endpoints; e.Authorize+e.Device+e.Discovery == "" {
+		return usageError{errors.New("the catalog knows no login at " + p.Title), "`evergrant providers " + p.Name + "` says how a grant is made there; an issuer's URL works too"}
+	}
+	return nil
 }
 
 // entry is the catalog's entry for the login: the one that was named with

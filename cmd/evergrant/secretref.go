@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,12 +17,13 @@ import (
 )
 
 // A secret is given by reference, never as a literal.
-const secretHint = "give a reference: env:NAME, file:PATH, keyring:SERVICE/ACCOUNT or cmd:PROGRAM ARG…"
+const secretHint = "give a reference: env:NAME, file:PATH, json:PATH#/MEMBER, keyring:SERVICE/ACCOUNT or cmd:PROGRAM ARG…"
 
 // secretKinds are the references by the word before the colon.
 var secretKinds = map[string]func(ctx context.Context, rest string) (string, error){
 	"env":     secretFromEnv,
 	"file":    secretFromFile,
+	"json":    secretFromJSON,
 	"cmd":     secretFromCommand,
 	"keyring": secretFromKeyring,
 }
@@ -76,6 +78,32 @@ func secretFromFile(_ context.Context, path string) (string, error) {
 		return string(b), nil // PKCS#12 and the like are taken to the byte
 	}
 	return strings.TrimRight(string(b), "\r\n"), nil
+}
+
+// secretFromJSON takes a member of a JSON file, named by a pointer (RFC 6901)
+// behind the last #: other tools keep a client's secret beside their tokens.
+func secretFromJSON(_ context.Context, place string) (string, error) {
+	i := strings.LastIndex(place, "#/")
+	if i < 1 {
+		return "", badRef{errors.New("json: wants PATH#/MEMBER")}
+	}
+	b, err := os.ReadFile(place[:i])
+	if err != nil {
+		return "", badRef{err}
+	}
+	var at any
+	if json.Unmarshal(b, &at) != nil { // its error may quote the file
+		return "", badRef{fmt.Errorf("%s is not JSON", place[:i])}
+	}
+	for name := range strings.SplitSeq(place[i+2:], "/") {
+		object, _ := at.(map[string]any)
+		at = object[strings.NewReplacer("~1", "/", "~0", "~").Replace(name)]
+	}
+	s, ok := at.(string)
+	if !ok {
+		return "", badRef{fmt.Errorf("%s has no text at %s", place[:i], place[i+1:])}
+	}
+	return s, nil
 }
 
 // secretFromKeyring asks the operating system's keyring.

@@ -338,12 +338,23 @@ func TestSecretFeatures(t *testing.T) {
 			d.wants("request", d.token(n).form, "client_secret", long)
 		}
 	})
-	for _, ref := range []string{"env:NOT_THERE", "file:not-there", "cmd:no-such-program", "env:EMPTY"} {
+	t.Run("#50 json", func(t *testing.T) {
+		d := newDoor(t)
+		d.write("registration.json", `{"web":{"a/b":"of-a-member"}}`)
+		d.login("--client-secret", "json:registration.json#/web/a~1b", "--client-auth", "post")
+		d.refresh()
+		for n := 1; n <= 2; n++ {
+			d.wants("request", d.token(n).form, "client_secret", "of-a-member")
+		}
+	})
+	for _, ref := range []string{"json:not-there#/a", "json:ca.pem#/a", "json:own.json#/web", "env:NOT_THERE", "file:not-there", "cmd:no-such-program", "env:EMPTY"} {
 		t.Run("#51 "+ref, func(t *testing.T) {
 			d := newDoor(t)
 			d.env = append(d.env, "EMPTY=")
+			d.write("own.json", `{"web":{}}`)
 			r := d.run(d.with("login", d.base, []string{"--client-secret", ref})...)
 			_, name, _ := strings.Cut(ref, ":")
+			name, _, _ = strings.Cut(name, "#")
 			if r.wantHint(t); r.code != exitUsage || len(d.seen) != 0 || !strings.Contains(r.stderr, name) && name != "EMPTY" {
 				t.Errorf("login: %+v", r)
 			}

@@ -26,6 +26,9 @@ type Grant struct {
 	// ClientID and ClientSecret are of the app registration the grant is for.
 	ClientID     string
 	ClientSecret oauth.Secret
+	// SecretAt is where ClientSecret stands in the file, as a JSON pointer (RFC
+	// 6901), if its tool keeps it there as long as the grant lives; else "".
+	SecretAt string
 	// Scope is a list separated by spaces (RFC 6749 §3.3).
 	Scope string
 	// Account is whose grant it is: a user name, an e-mail address or a server.

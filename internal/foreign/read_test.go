@@ -144,8 +144,8 @@ var files = []struct {
 	}},
 	{"aws-sso.json", "aws-sso", []flat{{
 		Label: "https://acme.awsapps.com/start", Account: "https://acme.awsapps.com/start", ClientID: "aws-client", Secret: "SECRET-client",
-		Access: "SECRET-access", Refresh: "SECRET-refresh", Expiry: inAnHour, Noted: true,
-		Other: [][2]string{{"region", `"eu-central-1"`}, {"registrationExpiresAt", `"2027-01-01T00:00:00Z"`}},
+		Access: "SECRET-access", Refresh: "SECRET-refresh", Expiry: inAnHour, Provider: "aws-sso", TokenURL: "https://oidc.eu-central-1.amazonaws.com/token",
+		Other: [][2]string{{"registrationExpiresAt", `"2027-01-01T00:00:00Z"`}},
 	}}},
 }
 
@@ -465,5 +465,24 @@ func TestManyAccounts(t *testing.T) {
 	}
 	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("took %s", took)
+	}
+}
+
+// TestAWSRegion: the endpoint is made of the region that the file says, and of
+// nothing else that it may say there.
+func TestAWSRegion(t *testing.T) {
+	for region, want := range map[string]string{
+		"eu-central-1": "https://oidc.eu-central-1.amazonaws.com/token", "us-gov-west-1": "https://oidc.us-gov-west-1.amazonaws.com/token",
+		"cn-north-1": "https://oidc.cn-north-1.amazonaws.com.cn/token", "evil.example/?eu-central-1": "", "eu-central-1.evil.example": "", "": "",
+	} {
+		file := `{"accessToken":"a","expiresAt":"2026-11-23T00:54:28Z","refreshToken":"r","clientId":"c","clientSecret":"s","region":"` + region + `"}`
+		list, err := foreign.Read([]byte(file), foreign.Options{})
+		if err != nil || list[0].TokenURL != want || (list[0].Note != "") != (want == "") {
+			t.Errorf("region %q: %v, %v", region, list, err)
+		}
+	}
+	list, err := foreign.Read([]byte(`{"accessToken":"a","expiresAt":"2026-11-23T00:54:28Z","region":"eu-central-1"}`), foreign.Options{})
+	if err != nil || !strings.Contains(list[0].Note, "sso-session") {
+		t.Errorf("without a refresh token: %v, %v", list, err)
 	}
 }

@@ -38,6 +38,7 @@ var grants = map[string]foreign.Grant{
 	"mcp-remote":             full("", "https://issuer.example/token"),
 	"kubelogin":              full("", "https://issuer.example/token"),
 	"claude-code":            full("", "https://issuer.example/token"),
+	"aws-sso":                full("aws-sso", "https://oidc.cn-north-1.amazonaws.com.cn/token"),
 	"google-authorized-user": full("google", "https://oauth2.googleapis.com/token"),
 	"google-auth":            full("google", "https://oauth2.googleapis.com/token"),
 	"rclone":                 full("google", "https://oauth2.googleapis.com/token"),
@@ -117,6 +118,21 @@ type = drive
 client_id = 1234.apps.googleusercontent.com
 client_secret = SECRET-client
 token = {"access_token":"SECRET-access","token_type":"Bearer","refresh_token":"SECRET-refresh","expiry":"2026-11-23T00:54:28.519779Z"}
+`},
+		"aws-sso": {foreign.Grant{
+			Account: "https://acme.awsapps.com/start", TokenURL: "https://oidc.eu-central-1.amazonaws.com/token", ClientID: "aws-client", ClientSecret: oauth.NewSecret("SECRET-client"),
+			AccessToken: oauth.NewSecret("SECRET-access"), RefreshToken: oauth.NewSecret("SECRET-refresh"), Expiry: time.Unix(1795395268, 0), TokenType: "Bearer",
+			Other: []foreign.Member{{"registrationExpiresAt", oauth.NewSecret(`"2027-01-01T00:00:00Z"`)}},
+		}, `{
+  "startUrl": "https://acme.awsapps.com/start",
+  "region": "eu-central-1",
+  "accessToken": "SECRET-access",
+  "expiresAt": "2026-11-23T00:54:28Z",
+  "clientId": "aws-client",
+  "clientSecret": "SECRET-client",
+  "registrationExpiresAt": "2027-01-01T00:00:00Z",
+  "refreshToken": "SECRET-refresh"
+}
 `},
 		"x-oauth2": {g, `{
   "access_token": "SECRET-access",
