@@ -277,11 +277,20 @@ func (t *text) refusal() error {
 		return &Error{"this is the registration of a client, not a grant", "log in with it: its client_id and client_secret are what a login needs"}
 	case strings.HasSuffix(t.base(), clientInfo):
 		return &Error{"this is mcp-remote's registration of a client, not a grant", "import the …_tokens.json beside it"}
+	case t.broken != nil && isGitHubCLI(t.plain):
+		return &Error{"this is GitHub CLI's hosts.yml: its tokens do not end and cannot be renewed, so there is nothing to keep alive",
+			"go on with `gh auth token`; a grant that is renewed comes from `evergrant login github` with the client id of a GitHub App"}
 	case t.broken != nil && bytes.Contains(t.plain, []byte("RCLONE_ENCRYPT_V")):
 		return &Error{"this rclone.conf is encrypted", "pipe what `rclone config show` prints into `evergrant import -`"}
 	}
 	return nil
 }
+
+var gitHubHosts = pattern(`(?m)^[a-z0-9.-]+\.[a-z0-9-]+:[ \t]*\r?\n([ \t]+.*\r?\n)*?[ \t]+(oauth_token|git_protocol):`)
+
+// isGitHubCLI recognises hosts.yml (cli/cli, internal/config): a host, and below
+// it a protocol, or a token if that is not in the system's keyring.
+func isGitHubCLI(text []byte) bool { return gitHubHosts().Match(text) }
 
 // pattern compiles an expression at its first use: the program that links this
 // package starts with every short command, and seldom reads a foreign file.
