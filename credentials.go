@@ -139,6 +139,7 @@ func (c Credentials) lacking(method string) error {
 // dropReferences forgets where secrets are fetched from.
 func (id *identity) dropReferences() {
 	id.SecretRef, id.KeyRef, id.KeyPasswordRef, id.CertRef, id.Grant.Source = "", "", "", "", ""
+	id.Login.RequestKeyRef, id.Login.RequestKeyPasswordRef = "", ""
 }
 
 // credentials are what the references of a grant name. They are fetched before

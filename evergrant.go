@@ -60,6 +60,8 @@ type Config struct {
 	Endpoints Endpoints
 	// Vars fill the variables of the provider's endpoints, such as a shop.
 	Vars map[string]string
+	// Login is what [KeepFile] and [Keep] remember of how the person logged in.
+	Login LoginTerms
 	// Issuer identifies the authorization server (RFC 8414 §2): assertions of the
 	// client are made out to it; "" means as remembered, else the token endpoint.
 	Issuer string

@@ -37,7 +37,7 @@ var revealers = []string{
 	"cmd/evergrant.gitHelper.get", "cmd/evergrant.refreshedJSON", "cmd/evergrant.printRefreshed", "cmd/evergrant.execCommand", "cmd/evergrant.exporting.grant",
 	"cmd/evergrant.askOnce", "cmd/evergrant.boundDocument", "cmd/evergrant.loginFlow.finish",
 	"cmd/evergrant.loginFlow.keepSecret", "cmd/evergrant.secretUnkept", "cmd/evergrant.secretBeside",
-	"cmd/evergrant.withoutTokens", "cmd/evergrant.target.checkIdentity", "cmd/evergrant.scopeOf", // compared with what a server says
+	"cmd/evergrant.withoutTokens", "cmd/evergrant.target.checkIdentity", "cmd/evergrant.documentOf", // compared with what a server says
 }
 
 // printers may format a revealed secret: the user asked for it.

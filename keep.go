@@ -154,7 +154,7 @@ func (k *newcomerGrant) state(h holding) (state, error) {
 	now := thisMoment()
 	st.logIn(h.file.AccessToken(), h.file.RefreshToken(), now.At, k.file.RefreshToken() == "")
 	st.Committed = now
-	st.Grant.Grant = k.engine.cfg.Grant // a login says how: the zero Grant is one with a refresh token
+	st.Grant.Grant, st.Grant.Login = k.engine.cfg.Grant, k.engine.cfg.Login // a login says how: the zero Grant is one with a refresh token
 	t, err := k.engine.terms(&holding{file: h.file, st: st})
 	if err != nil {
 		return state{}, err

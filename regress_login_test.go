@@ -306,6 +306,7 @@ func TestReferenceInAnothersJournalIsNotFollowed(t *testing.T) {
 			}
 			id := st["grant"].(map[string]any)
 			id["client_secret_ref"], id["key_ref"] = "cmd:touch /owned", "cmd:touch /owned"
+			id["login"] = map[string]any{"request_key_ref": "cmd:touch /owned"}
 			if where != "grant" {
 				delete(st, "grant")
 				st[where] = map[string]any{"attempt": "a", "phase": "dialing", "refresh": st["refresh"], "grant": id, "tries": 1}
@@ -326,7 +327,7 @@ func TestReferenceInAnothersJournalIsNotFollowed(t *testing.T) {
 			}
 			defer s.Close()
 			s.Refresh(context.Background(), evergrant.RefreshOptions{Replay: true})
-			if st, err := s.Status(context.Background()); err != nil || st.SecretRef != "" || st.KeyRef != "" {
+			if st, err := s.Status(context.Background()); err != nil || st.SecretRef != "" || st.KeyRef != "" || st.Login.RequestKeyRef != "" {
 				t.Errorf("%+v, %v", st, err)
 			}
 		})

@@ -80,6 +80,7 @@ type identity struct {
 	Issuer          string
 	Grant           Grant
 	Endpoints       Endpoints
+	Login           LoginTerms
 	Vars            map[string]string
 	Params          [][2]string
 	Fields          map[string]string
@@ -100,6 +101,7 @@ func (id *identity) members() []member {
 		{"issuer", &id.Issuer},
 		{"grant", &id.Grant},
 		{"endpoints", &id.Endpoints},
+		{"login", &id.Login},
 		{"vars", &id.Vars},
 		{"params", &id.Params},
 		{"fields", &id.Fields},

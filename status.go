@@ -47,13 +47,19 @@ type Status struct {
 	LastAt     time.Time
 	LastSays   string
 	RetryAt    time.Time
-	SecretRef  string // references to the client's secret and key, as remembered; "" if none
-	KeyRef     string
-	Params     [][2]string // added to each token request, as remembered
-	LoginAt    time.Time   // when somebody logged in, or the grant was first seen here; zero: not known
-	Bound      bool        // whether the tokens are bound to a key (RFC 9449)
-	Issuer     string      // of the authorization server, as remembered; "" if not known
-	GrantType  string      // how it is renewed without a refresh token, such as client_credentials; "" with one
+
+	// How the client authenticates, as remembered: Config.AuthMethod, and
+	// references to its secret, key and certificate; "" where there is none.
+	AuthMethod, SecretRef, KeyRef, KeyPasswordRef, KeyAlg, CertRef string
+
+	Vars      map[string]string // of the provider's endpoints and login, as remembered
+	Params    [][2]string       // added to each token request, as remembered
+	Login     LoginTerms        // how the person logged in, as remembered
+	LoginAt   time.Time         // when somebody logged in, or the grant was first seen here; zero: not known
+	Bound     bool              // whether the tokens are bound to a key (RFC 9449)
+	Issuer    string            // of the authorization server, as remembered; "" if not known
+	SourceRef string            // reference to what is traded in for each token; "" if nothing is
+	GrantType string            // how it is renewed without a refresh token, such as client_credentials; "" with one
 
 	Problem *Error // why a refresh would not be made now; nil if it would
 }
@@ -73,8 +79,8 @@ func (s *Source) Status(ctx context.Context) (Status, error) {
 		IssuedAt: e.Issued, ExpiresAt: e.At, ExpiryFrom: e.From, RefreshAt: t.due(&h, e),
 		HasRefreshToken: h.file.RefreshToken() != "", RefreshTokenFrom: l.RotatedAt,
 		Last: h.st.Last.Outcome, LastAt: h.st.Last.At, LastSays: h.st.Last.Says, RetryAt: h.st.Last.RetryAt,
-		SecretRef: t.id.SecretRef, KeyRef: t.id.KeyRef, Issuer: t.id.Issuer, GrantType: t.id.Grant.Type,
-		Params: t.id.Params, LoginAt: l.LoginAt, Bound: proofKey(h.file) != "",
+		AuthMethod: t.id.Auth, SecretRef: t.id.SecretRef, KeyRef: t.id.KeyRef, KeyPasswordRef: t.id.KeyPasswordRef, KeyAlg: t.id.KeyAlg, CertRef: t.id.CertRef,
+		Issuer: t.id.Issuer, GrantType: t.id.Grant.Type, SourceRef: t.id.Grant.Source, Vars: t.id.Vars, Params: t.id.Params, Login: t.id.Login, LoginAt: l.LoginAt, Bound: proofKey(h.file) != "",
 	}
 	if l.Rotates != nil {
 		st.Rotates = map[bool]string{true: "yes", false: "no"}[*l.Rotates]

@@ -68,7 +68,7 @@ func (l *loginFlow) runAsking(ctx context.Context, at string, cfg evergrant.Conf
 	}
 	cfg.Grant = evergrant.Grant{
 		Type: l.ask.grant, Scope: l.scope, Issuer: l.ask.assertionIssuer, Subject: l.ask.subject, Audience: l.ask.audience,
-		Resources: l.resources, Source: l.ask.source, SourceType: l.ask.sourceType, Claims: claims,
+		Resources: l.resources, Source: lasting(l.ask.source), SourceType: l.ask.sourceType, Claims: claims,
 	}
 	first := []byte(`{"access_token": null}`)
 	if l.dpop {

@@ -36,9 +36,10 @@ type door struct {
 	metadata map[string]any                            // added to the document of discovery
 	clients  int                                       // registered so far; each has a secret
 
-	mu    sync.Mutex
-	asked url.Values // of the last authorization request
-	seen  []sight
+	mu     sync.Mutex
+	asked  url.Values // of the last authorization request, as it was meant
+	pushed url.Values // by the back channel, of the last one; nil if it was not
+	seen   []sight
 }
 
 // A sight is one request to the token endpoint.
@@ -110,6 +111,13 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		json.NewEncoder(w).Encode(m)
 	case "/authorize":
 		d.authorize(w, r)
+	case "/par":
+		w.Header().Set("Content-Type", "application/json")
+		d.mu.Lock()
+		d.pushed = r.PostForm
+		d.mu.Unlock()
+		w.WriteHeader(http.StatusCreated)
+		io.WriteString(w, `{"request_uri":"urn:example:1","expires_in":60}`)
 	case "/token", "/mtls/token":
 		d.mu.Lock()
 		d.seen = append(d.seen, sight{r, string(body), r.PostForm})
@@ -138,6 +146,20 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (d *door) authorize(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	d.mu.Lock()
+	if q.Has("request_uri") {
+		q = d.pushed
+	} else {
+		d.pushed = nil
+	}
+	if signed := q.Get("request"); signed != "" { // RFC 9101: all that counts is in it
+		_, claims := decodeJWT(d.T, signed)
+		q = url.Values{"alg": {"signed"}}
+		for name, v := range claims {
+			if s, ok := v.(string); ok {
+				q.Set(name, s)
+			}
+		}
+	}
 	d.asked = q
 	d.mu.Unlock()
 	v := url.Values{"code": {"the-code"}, "state": {q.Get("state")}}

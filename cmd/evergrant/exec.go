@@ -77,7 +77,7 @@ func childEnv(env []string, name, token string) []string {
 func withoutSecrets(ctx context.Context, t *target, src *evergrant.Source) []string {
 	refs := []string{t.secret, t.key, t.keyPassword, t.cert}
 	if s, err := src.Status(ctx); err == nil {
-		refs = append(refs, s.SecretRef, s.KeyRef)
+		refs = append(refs, s.SecretRef, s.KeyRef, s.KeyPasswordRef, s.CertRef, s.SourceRef, s.Login.RequestKeyRef, s.Login.RequestKeyPasswordRef)
 	}
 	return slices.DeleteFunc(os.Environ(), func(kv string) bool {
 		return slices.ContainsFunc(refs, func(ref string) bool {

@@ -89,10 +89,11 @@ func (t *target) config() (evergrant.Config, error) {
 	if t.auth != "" && !slices.Contains(clientAuths, t.auth) {
 		return cfg, usageError{fmt.Errorf("--client-auth %s is not known", t.auth), "use one of " + strings.Join(clientAuths, ", ")}
 	}
-	for flag, ref := range map[string]string{"--client-secret": t.secret, "--key": t.key, "--key-password": t.keyPassword, "--cert": t.cert} {
-		if err := checkSecretRef(flag, ref); err != nil {
+	for flag, ref := range map[string]*string{"--client-secret": &cfg.SecretRef, "--key": &cfg.KeyRef, "--key-password": &cfg.KeyPasswordRef, "--cert": &cfg.CertRef} {
+		if err := checkSecretRef(flag, *ref); err != nil {
 			return cfg, err
 		}
+		*ref = lasting(*ref)
 	}
 	for _, p := range t.params {
 		name, value, err := pair("--param", p)

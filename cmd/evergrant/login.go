@@ -25,6 +25,8 @@ type loginFlow struct {
 	port, host, path, redirect, mode, prompt, hint, clientDoc  string
 	requestKey, details, revokeURL, introspectURL, userinfoURL string
 	ask                                                        asking
+
+	requestKeyPassword, requestKeyAlg string // of requestKey: those of --key, else as remembered
 }
 
 func loginCommand(u *ui) *cobra.Command {
@@ -44,7 +46,10 @@ client_credentials, jwt-bearer, saml2-bearer, token-exchange.
 
 The grant is kept in a token file (--file) or sealed in the store of this user
 (--name; without either, under the name of the provider). What identifies it is
-remembered, so the other commands need no flags.
+remembered, so the other commands need no flags, and neither does the next login:
+it is made as this one was, but for what its own flags say (--auth-param and
+--resource replace all of before). How the person gets there (--device,
+--no-browser), --prompt and headers are not remembered.
 
 ` + exitCodes,
 		Example: `  evergrant login salesforce --client-id 3MVG9… --name work-sf
@@ -55,7 +60,7 @@ remembered, so the other commands need no flags.
   evergrant login --name work-sf                               again`,
 		Args: takes(0, 1, "evergrant login TARGET"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return l.run(cmd.Context(), strings.Join(args, ""), cmd.Flags().Changed("timeout"))
+			return l.run(cmd.Context(), strings.Join(args, ""), cmd.Flags().Changed)
 		},
 	}
 	l.flags(cmd)
@@ -63,14 +68,15 @@ remembered, so the other commands need no flags.
 	return cmd
 }
 
-func (l *loginFlow) run(ctx context.Context, at string, timed bool) error {
+func (l *loginFlow) run(ctx context.Context, at string, said func(flag string) bool) error {
 	cfg, err := l.config()
 	if err != nil {
 		return err
 	}
 	cfg.Scope = "" // of the login, not of each refresh
 	cfg.Endpoints = evergrant.Endpoints{Revoke: l.revokeURL, Introspect: l.introspectURL, Userinfo: l.userinfoURL}
-	if at, err = l.again(ctx, at, &cfg); err != nil {
+	l.requestKeyPassword, l.requestKeyAlg = l.keyPassword, l.keyAlg
+	if at, err = l.again(ctx, at, &cfg, said); err != nil {
 		return err
 	}
 	if err := l.possible(at, cfg); err != nil {
@@ -91,7 +97,7 @@ func (l *loginFlow) run(ctx context.Context, at string, timed bool) error {
 		Redirect: login.Redirect{Host: l.host, Path: l.path, URI: l.redirect}, Show: l.show,
 		Server: login.Server{Issuer: l.issuer, Token: l.tokenURL},
 	}
-	if timed {
+	if said("timeout") {
 		c.Timeout = l.timeout
 	}
 	if c.Provider, err = l.entry(at, cfg); err != nil {
@@ -119,6 +125,7 @@ func (l *loginFlow) run(ctx context.Context, at string, timed bool) error {
 	if err := l.authenticate(&c, &cfg, found, has); err != nil {
 		return err
 	}
+	cfg.Login = l.terms(c)
 	g, err := l.withPerson(ctx, c)
 	if err != nil {
 		return l.lost(ctx, err, cfg)

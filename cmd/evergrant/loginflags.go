@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -85,6 +86,9 @@ func (l *loginFlow) fill(ctx context.Context, c *login.Config, cfg evergrant.Con
 		if err != nil {
 			return err
 		}
+		if slices.Contains(secretParams, strings.ToLower(name)) {
+			return usageError{fmt.Errorf("--auth-param %s would put a secret into an address, and into what is remembered", name), "leave it out: no authorization request has one"}
+		}
 		c.AuthParams.Add(name, value)
 	}
 	for _, p := range cfg.Params {
@@ -106,7 +110,7 @@ func (l *loginFlow) fill(ctx context.Context, c *login.Config, cfg evergrant.Con
 		if err := checkSecretRef("--request-key", l.requestKey); err != nil {
 			return err
 		}
-		signer := evergrant.Config{KeyRef: l.requestKey, KeyPasswordRef: l.keyPassword, KeyAlg: l.keyAlg, ResolveSecret: resolveSecret}
+		signer := evergrant.Config{KeyRef: l.requestKey, KeyPasswordRef: l.requestKeyPassword, KeyAlg: l.requestKeyAlg, ResolveSecret: resolveSecret}
 		has, err := signer.Credentials(ctx)
 		if err != nil {
 			return fmt.Errorf("using --request-key: %w", err)

@@ -6,16 +6,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/evergrant/evergrant"
+	"github.com/evergrant/evergrant/login"
 )
 
-// A grant that is logged in again, at the place it came from.
+// A grant that is there is logged in again as it was before, but for what the
+// command line says now.
 
 // again fills in what is remembered of a grant that is logged in again.
-func (l *loginFlow) again(ctx context.Context, at string, cfg *evergrant.Config) (string, error) {
+func (l *loginFlow) again(ctx context.Context, at string, cfg *evergrant.Config, said func(flag string) bool) (string, error) {
 	if l.target0() == "" || !l.exists(ctx, l.u) {
 		if at == "" {
 			return "", usageError{errors.New("`evergrant login` needs to know where"), "name a provider, an issuer URL or the URL of an API; `evergrant providers` lists the catalog"}
@@ -41,32 +44,109 @@ func (l *loginFlow) again(ctx context.Context, at string, cfg *evergrant.Config)
 		return "", usageError{fmt.Errorf("%s needs no login: it asks for each token anew (%s)", l.target0(), s.GrantType), "`evergrant refresh " + l.target0() + "` asks now; to set it up again, give --grant and what goes with it"}
 	}
 	if l.scope == "" && l.ask.grant == "" {
-		l.scope = scopeOf(ctx, src)
+		l.scope = cmp.Or(s.Login.Scope, scopeOf(ctx, src))
 	}
 	l.dpop = l.dpop || s.Bound
 	l.asBefore(s.Params, cfg)
-	cfg.ClientID = cmp.Or(cfg.ClientID, s.ClientID)
-	if cfg.SecretRef == "" && cfg.KeyRef == "" {
-		cfg.SecretRef, cfg.KeyRef = s.SecretRef, s.KeyRef
+	if l.ask.grant == "" {
+		l.likeBefore(s.Login, said)
+	}
+	if cfg.ClientID == "" || cfg.ClientID == s.ClientID {
+		l.sameClient(ctx, src, s, cfg)
 	}
 	return at, nil
 }
 
-// scopeOf is what was granted before, as the provider said it; "" if it did not.
-func scopeOf(ctx context.Context, src *evergrant.Source) string {
+// sameClient takes over how the client authenticated, unless the command line
+// says how; the secret of one that was registered for the grant stands sealed
+// beside the tokens.
+func (l *loginFlow) sameClient(ctx context.Context, src *evergrant.Source, s evergrant.Status, cfg *evergrant.Config) {
+	cfg.ClientID = s.ClientID
+	if cfg.SecretRef != "" || cfg.KeyRef != "" {
+		return
+	}
+	cfg.SecretRef, cfg.KeyRef, cfg.KeyPasswordRef, cfg.KeyAlg, cfg.CertRef = s.SecretRef, s.KeyRef, s.KeyPasswordRef, s.KeyAlg, s.CertRef
+	cfg.AuthMethod = cmp.Or(cfg.AuthMethod, s.AuthMethod)
+	if l.name != "" && s.SecretRef == "" {
+		cfg.ClientSecret = documentOf(ctx, src).ClientSecret
+	}
+}
+
+// likeBefore takes over how the person logged in, but for the flags that are
+// said now.
+func (l *loginFlow) likeBefore(was evergrant.LoginTerms, said func(flag string) bool) {
+	for flag, text := range map[string]struct {
+		to  *string
+		was string
+	}{
+		"response-mode": {&l.mode, was.ResponseMode}, "details": {&l.details, was.Details}, "login-hint": {&l.hint, was.Hint},
+		"redirect-uri": {&l.redirect, was.RedirectURI}, "redirect-host": {&l.host, was.RedirectHost},
+		"redirect-port": {&l.port, was.RedirectPort}, "redirect-path": {&l.path, was.RedirectPath},
+	} {
+		if !said(flag) {
+			*text.to = text.was
+		}
+	}
+	if !said("par") {
+		l.push = was.Pushed
+	}
+	if !said("online") {
+		l.online = was.Online
+	}
+	if !said("request-key") {
+		l.requestKey, l.requestKeyPassword, l.requestKeyAlg = was.RequestKeyRef, was.RequestKeyPasswordRef, was.RequestKeyAlg
+	}
+	if !said("auth-param") {
+		for _, p := range was.Params {
+			l.authParams = append(l.authParams, p[0]+"="+p[1])
+		}
+	}
+}
+
+// terms are how the person logs in now, for the next time.
+func (l *loginFlow) terms(c login.Config) evergrant.LoginTerms {
+	t := evergrant.LoginTerms{
+		Pushed: l.push, Online: l.online, ResponseMode: l.mode, Details: c.Details, Hint: l.hint, Scope: l.scope,
+		RedirectURI: l.redirect, RedirectHost: l.host, RedirectPort: l.port, RedirectPath: l.path,
+	}
+	if l.requestKey != "" {
+		t.RequestKeyRef, t.RequestKeyPasswordRef, t.RequestKeyAlg = lasting(l.requestKey), lasting(l.requestKeyPassword), l.requestKeyAlg
+	}
+	for _, p := range c.AuthParams {
+		t.Params = append(t.Params, [2]string{p.Name, p.Value})
+	}
+	return t
+}
+
+// ofDocument are the members of a document that the next login needs.
+type ofDocument struct {
+	Scope        string
+	IDToken      string
+	ClientSecret evergrant.Secret
+}
+
+// documentOf reads them; a document of another form has none.
+func documentOf(ctx context.Context, src *evergrant.Source) ofDocument {
 	document, err := src.Document(ctx)
 	if err != nil {
-		return ""
+		return ofDocument{}
 	}
-	var has struct {
-		Scope   string `json:"scope"`
-		IDToken string `json:"id_token"`
-	}
+	var has map[string]any
 	if json.Unmarshal([]byte(document.Reveal()), &has) != nil {
-		return "" // Scope may be a list, or of any form
+		return ofDocument{}
 	}
+	text := func(name string) string { // Scope may be a list, or of any form
+		s, _ := has[name].(string)
+		return s
+	}
+	return ofDocument{text("scope"), text("id_token"), evergrant.NewSecret(text("client_secret"))}
+}
+
+// scopeOf is what was granted before, as the provider said it; "" if it did not.
+func scopeOf(ctx context.Context, src *evergrant.Source) string {
+	has := documentOf(ctx, src)
 	if has.IDToken != "" && !slices.Contains(strings.Fields(has.Scope), "openid") { // a token for a resource need not list it
-		has.Scope = strings.TrimSpace("openid " + has.Scope)
+		return strings.TrimSpace("openid " + has.Scope)
 	}
 	return has.Scope
 }
@@ -91,7 +171,11 @@ func (l *loginFlow) sameServer(s evergrant.Status, cfg *evergrant.Config) string
 	if p, err := cfg.Catalog.Get(s.Provider); err == nil && s.Provider != "" {
 		if vars := p.VarsIn(s.TokenURL); vars != nil || s.Issuer == "" {
 			if len(cfg.Vars) == 0 {
-				cfg.Vars = vars
+				cfg.Vars = maps.Clone(s.Vars)
+				if cfg.Vars == nil {
+					cfg.Vars = map[string]string{}
+				}
+				maps.Copy(cfg.Vars, vars) // where the grant is now
 			}
 			return s.Provider
 		}

@@ -41,6 +41,24 @@ func checkSecretRef(flag, ref string) error {
 	return nil
 }
 
+// lasting makes a reference one that means the same from any folder: it is
+// remembered.
+func lasting(ref string) string {
+	kind, rest, _ := strings.Cut(ref, ":")
+	if (kind != "file" && kind != "json") || rest == "" {
+		return ref
+	}
+	path, member := rest, ""
+	if i := strings.LastIndex(rest, "#/"); kind == "json" && i > 0 {
+		path, member = rest[:i], rest[i:]
+	}
+	path, err := absolute(path)
+	if err != nil {
+		return ref
+	}
+	return kind + ":" + path + member
+}
+
 // badRef is a reference that will not work until a person changes it. Other
 // failures, such as a password manager that is locked, may pass.
 type badRef struct{ error }
