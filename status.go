@@ -100,6 +100,9 @@ func (s *Source) Status(ctx context.Context) (Status, error) {
 
 // forecast says when the refresh token itself will end.
 func (st *Status) forecast(h *holding, t terms) {
+	if !st.HasRefreshToken { // nothing of it can end
+		return
+	}
 	l := h.st.Learned
 	if p := t.provider(); p != nil {
 		if idle := time.Duration(p.Refresh.Idle); idle > 0 && !l.RotatedAt.IsZero() {

@@ -193,8 +193,11 @@ func (a *attempt) ended(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, errTime):
-		return &Error{Kind: Expired, Says: fmt.Sprintf("no browser came back within %s", a.cfg.timeout().Round(time.Second)),
-			Do: "log in again, and finish in the browser", Err: err}
+		e := &Error{Kind: Expired, Says: fmt.Sprintf("no browser came back within %s", a.cfg.timeout().Round(time.Second)), Do: "log in again, and finish in the browser"}
+		if a.cfg.Redirect.Port == 0 && a.cfg.Redirect.URI == "" { // a new one each time, which some providers do not take
+			e.Do += "; if the page there refused the redirect address, register one with a port at the provider, and log in with that port"
+		}
+		return e
 	case errors.As(err, &refused):
 		return failure("the login was not approved", err)
 	case errors.Is(err, oauth.ErrIssuer):

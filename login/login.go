@@ -219,7 +219,7 @@ func failure(says string, err error) error {
 	case errors.As(err, &busy), errors.As(err, &document) && (document.Status >= 500 || document.Status == 429):
 		e.Kind, e.Do = Temporary, "try again later"
 	case errors.As(err, &refused):
-		e.Kind = refusedKind(refused)
+		e.Kind, e.Err = refusedKind(refused), refused // the steps between say nothing more
 	case errors.As(err, &unsent):
 		if !unsent.Certificate && unsent.Phase != oauth.PhaseURL && unsent.Phase != oauth.PhaseGate {
 			e.Kind, e.Do = Temporary, "check the network and try again"

@@ -59,6 +59,9 @@ func (l *loginFlow) runAsking(ctx context.Context, at string, cfg evergrant.Conf
 	if err := l.ask.check(); err != nil {
 		return err
 	}
+	if l.ask.grant == "jwt-bearer" && l.ask.source == "" && cfg.KeyRef == "" {
+		return usageError{errors.New("--grant jwt-bearer needs a key to sign with, or a finished assertion"), "give a reference with --key, such as file:server.key, or with --source"}
+	}
 	claims, err := pairs("--claim", l.ask.claims)
 	if err != nil {
 		return err
@@ -78,9 +81,22 @@ func (l *loginFlow) runAsking(ctx context.Context, at string, cfg evergrant.Conf
 	}
 	document, err := askOnce(ctx, first, cfg)
 	if err != nil {
-		return err
+		return l.unasked(err)
 	}
 	return l.kept(ctx, document, cfg, l.ask.subject, l.scope)
+}
+
+// unasked is why there is no grant; nothing is kept of it.
+func (l *loginFlow) unasked(err error) error {
+	var e *evergrant.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	f := *e
+	if f.Do = withoutKept(f.Do); l.ask.grant == "jwt-bearer" && l.ask.subject == "" && l.ask.source == "" {
+		f.Do += " If the assertion is to be about a user, add --subject."
+	}
+	return &f
 }
 
 // askOnce asks for a token, and gives the document with it.
@@ -123,7 +139,7 @@ func (l *loginFlow) locate(ctx context.Context, at string, cfg *evergrant.Config
 	c.HTTP.Certificates = has.Certificates // first, as for a person: with one other endpoints may count
 	found, err := login.Discover(ctx, at, c, login.Client{})
 	if err != nil {
-		return loginFailure(err)
+		return l.failure(err)
 	}
 	cfg.TokenURL = found.Config.Server.Token
 	if p := found.Config.Provider; p != nil {

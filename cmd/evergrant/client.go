@@ -23,7 +23,7 @@ func (l *loginFlow) authenticate(c *login.Config, cfg *evergrant.Config, found *
 		c.Auth, method, err = login.ChooseAuth(methodsOf(c, found), c.ClientID, has.Secret)
 	}
 	c.AuthMethod, cfg.AuthMethod = method, method
-	return loginFailure(err)
+	return l.failure(err)
 }
 
 // methodsOf are the ways of client authentication that the server lists, or the

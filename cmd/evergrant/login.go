@@ -1,17 +1,14 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/evergrant/evergrant"
 	"github.com/evergrant/evergrant/login"
-	"github.com/evergrant/evergrant/oauth"
 	"github.com/evergrant/evergrant/provider"
 )
 
@@ -27,6 +24,8 @@ type loginFlow struct {
 	ask                                                        asking
 
 	requestKeyPassword, requestKeyAlg string // of requestKey: those of --key, else as remembered
+
+	dialect *provider.Provider // whose words a refusal is in; nil if that is not known
 }
 
 func loginCommand(u *ui) *cobra.Command {
@@ -52,7 +51,8 @@ it is made as this one was, but for what its own flags say (--auth-param and
 --no-browser), --prompt and headers are not remembered.
 
 ` + exitCodes,
-		Example: `  evergrant login salesforce --client-id 3MVG9… --name work-sf
+		Example: `  evergrant login salesforce --client-id 3MVG9… --redirect-host localhost --redirect-port 8400 --name work-sf
+  evergrant login salesforce --var host=test.salesforce.com --client-id 3MVG9… --device --name sandbox
   evergrant login google --client-id ID --client-secret file:secret.txt --scope https://www.googleapis.com/auth/drive
   evergrant login https://auth.example.com --client-id ID --device
   evergrant login https://api.example.com/mcp                  nothing but the URL, where the server registers clients
@@ -103,6 +103,7 @@ func (l *loginFlow) run(ctx context.Context, at string, said func(flag string) b
 	if c.Provider, err = l.entry(at, cfg); err != nil {
 		return err
 	}
+	l.dialect = c.Provider
 	if err := l.fill(ctx, &c, cfg); err != nil {
 		return err
 	}
@@ -113,9 +114,10 @@ func (l *loginFlow) run(ctx context.Context, at string, said func(flag string) b
 	c.HTTP.Certificates = has.Certificates // first: with one other endpoints count (RFC 8705 §5)
 	found, err := login.Discover(ctx, at, c, login.Client{DocumentURL: l.clientDoc, Register: l.register && cfg.ClientID == ""})
 	if err != nil {
-		return loginFailure(err)
+		return l.failure(err)
 	}
 	c = found.Config
+	l.dialect = c.Provider
 	if p := c.Provider; p != nil && len(c.Vars) == 0 {
 		c.Vars = p.VarsIn(c.Server.Token) // the catalog's other endpoints are at the same place
 	}
@@ -131,66 +133,4 @@ func (l *loginFlow) run(ctx context.Context, at string, said func(flag string) b
 		return l.lost(ctx, err, cfg)
 	}
 	return l.finish(ctx, g, cfg, found)
-}
-
-// loginKinds are the classes of a login's failures.
-var loginKinds = map[login.Kind]error{
-	login.Usage: evergrant.ErrUsage, login.Refused: evergrant.ErrNeedsLogin, login.Expired: evergrant.ErrTemporary,
-	login.Temporary: evergrant.ErrTemporary, login.Misconfigured: evergrant.ErrMisconfigured, login.Untrusted: evergrant.ErrMisconfigured,
-}
-
-func loginFailure(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return &evergrant.Error{Class: evergrant.ErrTemporary, Rule: "login-stopped", Says: "the login was stopped; nothing was kept", Do: "start it again", Err: err}
-	}
-	var e *login.Error
-	if !errors.As(err, &e) { // nil, or said already
-		return err
-	}
-	class := loginKinds[e.Kind]
-	if class == nil {
-		class = evergrant.ErrTemporary
-	}
-	do := cmp.Or(e.Do, "start the login again")
-	var missing *provider.VarError
-	if errors.As(err, &missing) {
-		do = "add --var " + missing.Var + "=VALUE; `evergrant providers " + missing.Provider + "` lists them all"
-	}
-	return &evergrant.Error{Class: class, Rule: "login-" + string(e.Kind), Says: e.Error(), Do: do, Err: e}
-}
-
-// lost turns a failed login into its error. An answer that could not be read may
-// hold a grant that a person made: it is kept for them.
-func (l *loginFlow) lost(ctx context.Context, err error, cfg evergrant.Config) error {
-	var ambiguous *oauth.AmbiguousError
-	var token *oauth.TokenError
-	var format *oauth.FormatError
-	var answer *oauth.Answer
-	switch {
-	case errors.As(err, &ambiguous):
-		answer = ambiguous.Answer
-	case errors.As(err, &token):
-		answer = token.Answer
-	case errors.As(err, &format):
-		answer = format.Answer
-	}
-	failure := loginFailure(err)
-	var e *evergrant.Error
-	if answer == nil || answer.Status/100 != 2 || !errors.As(failure, &e) {
-		return failure
-	}
-	if path := rescue(ctx, answer.Body, cfg); path != "" {
-		e.Path, e.Do = path, "the answer is kept in "+path+" for a person to look at; it holds secrets"
-	}
-	return e
-}
-
-// rescue puts what a login brought into a rescue folder, and says where; "" if
-// none took it.
-func rescue(ctx context.Context, document []byte, cfg evergrant.Config) string {
-	var kept *evergrant.Error
-	if errors.As(evergrant.KeepFile(ctx, os.DevNull+"/login", document, cfg), &kept) {
-		return kept.Path
-	}
-	return ""
 }

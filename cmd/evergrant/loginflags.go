@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -53,13 +54,33 @@ func (l *loginFlow) flags(cmd *cobra.Command) {
 // before anything is asked for.
 func (l *loginFlow) possible(at string, cfg evergrant.Config) error {
 	p, err := l.entry(at, cfg)
-	if err != nil || p == nil || l.ask.grant != "" || strings.Contains(at, "://") || l.issuer != "" {
+	if err != nil || p == nil {
 		return err
+	}
+	for name := range cfg.Vars {
+		if _, ok := p.Vars[name]; !ok && l.sets(name) { // a slip would lead to another place without a word
+			return usageError{fmt.Errorf("%s has no variable %s", p.Title, name), variablesHint(p)}
+		}
+	}
+	if l.ask.grant != "" || strings.Contains(at, "://") || l.issuer != "" {
+		return nil
 	}
 	if e := p.Endpoints; e.Authorize+e.Device+e.Discovery == "" {
 		return usageError{errors.New("the catalog knows no login at " + p.Title), "`evergrant providers " + p.Name + "` says how a grant is made there; an issuer's URL works too"}
 	}
 	return nil
+}
+
+// sets reports whether the command line sets a variable.
+func (l *loginFlow) sets(name string) bool {
+	return slices.ContainsFunc(l.vars, func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
+}
+
+func variablesHint(p *provider.Provider) string {
+	if len(p.Vars) == 0 {
+		return "it has none: leave --var out"
+	}
+	return "it has " + strings.Join(slices.Sorted(maps.Keys(p.Vars)), ", ") + "; `evergrant providers " + p.Name + "` says what they are for"
 }
 
 // entry is the catalog's entry for the login: the one that was named with
@@ -73,7 +94,10 @@ func (l *loginFlow) entry(at string, cfg evergrant.Config) (*provider.Provider, 
 		return nil, nil
 	}
 	p, err := cfg.Catalog.Get(name)
-	if err != nil {
+	switch {
+	case err != nil && strings.Contains(name, "."):
+		return nil, usageError{err, "write the address of an issuer or API as a URL: https://" + name}
+	case err != nil:
 		return nil, usageError{err, "`evergrant providers` lists them; the URL of an issuer or API works too"}
 	}
 	return p, nil
