@@ -88,7 +88,6 @@ var talkers = []string{
 var (
 	goroutines = []string{
 		"Source.flight",
-		"oauth.Client.limit",
 		"login.PasteFrom", "login.ways.paste", "login.listener.serve", "login.watched",
 		"store/keyring.withKeyring",
 		"cmd/evergrant.watchAll", "cmd/evergrant.proxy.serve", "cmd/evergrant.proxy.part", "cmd/evergrant.demo.sixteen", "cmd/evergrant.ui.working",

@@ -320,12 +320,12 @@ var mutations = []mutation{
 `}},
 		pkg: "./oauth", run: "^TestRedirects$", quick: true},
 	{id: "wire-twice", promise: "wire", breaks: "a request that failed is sent a second time",
-		edits: []edit{{"oauth/send.go", `a, err := exchange(g, req.WithContext(ctx))`, `a, err := exchange(g, req.WithContext(ctx))
+		edits: []edit{{"oauth/send.go", `a, err := exchange(g, req)`, `a, err := exchange(g, req)
 	if err != nil {
 		if again, openErr := c.open(ctx, req.URL, t); openErr == nil {
 			again.allow = late
 			req, _ = c.prepare(r)
-			a, err = exchange(again, req.WithContext(ctx))
+			a, err = exchange(again, req)
 		}
 	}`}},
 		pkg: "./oauth", run: "^TestFaults$", quick: true},

@@ -99,8 +99,8 @@ func readBody(resp *http.Response) (body []byte, truncated bool, err error) {
 	if resp.StatusCode/100 != 2 {
 		limit = maxRefusal
 	}
-	raw := &io.LimitedReader{R: resp.Body, N: int64(limit) + 1}
-	src, err := inflate(bufio.NewReaderSize(raw, 4096), resp.Header.Get("Content-Encoding"))
+	raw := &io.LimitedReader{R: &sticky{r: resp.Body}, N: int64(limit) + 1}
+	src, err := inflate(bufio.NewReaderSize(raw, 512), resp.Header.Get("Content-Encoding"))
 	if err == nil {
 		var b bytes.Buffer // doubles, where io.ReadAll would leave four times the body behind
 		_, err = b.ReadFrom(io.LimitReader(src, int64(limit)+1))
@@ -113,6 +113,20 @@ func readBody(resp *http.Response) (body []byte, truncated bool, err error) {
 		return body, true, nil
 	}
 	return body, false, err
+}
+
+// sticky says an error as often as it is read: the body of [http.ReadResponse]
+// says once that it was cut, and then that it is at its end.
+type sticky struct {
+	r   io.Reader
+	err error
+}
+
+func (s *sticky) Read(p []byte) (n int, err error) {
+	if s.err == nil {
+		n, s.err = s.r.Read(p)
+	}
+	return n, s.err
 }
 
 // inflate looks at the bytes too: some proxies leave the Content-Encoding of a

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -282,25 +281,25 @@ func (c *Client) limit(ctx context.Context) (context.Context, func() error, func
 		}
 		return nil
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				late()
-			}
+	// Most exchanges are over before this runs once.
+	var watch *time.Timer
+	watch = time.AfterFunc(c.timeout(), func() {
+		if late() == nil {
+			watch.Reset(time.Second)
 		}
-	}()
+	})
+	watch.Reset(time.Second)
 	return ctx, late, func() {
 		cancel(nil)
 		cancelTimer()
-		<-done
+		watch.Stop()
 	}
 }
 
-var errWall = fmt.Errorf("%w by the wall clock", context.DeadlineExceeded)
+// errWall is a [context.DeadlineExceeded] by the wall clock.
+var errWall error = wallError{}
+
+type wallError struct{}
+
+func (wallError) Error() string { return context.DeadlineExceeded.Error() + " by the wall clock" }
+func (wallError) Unwrap() error { return context.DeadlineExceeded }

@@ -31,6 +31,7 @@
 package oauth
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -39,6 +40,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -178,7 +180,7 @@ func (c *Client) Send(ctx context.Context, r *Request, sending func() error) (*A
 	}
 	g.allow, g.sending = late, sending
 	t.request(req, r)
-	a, err := exchange(g, req.WithContext(ctx))
+	a, err := exchange(g, req)
 	if err != nil {
 		return nil, t.failed(timed(ctx, err))
 	}
@@ -187,24 +189,20 @@ func (c *Client) Send(ctx context.Context, r *Request, sending func() error) (*A
 }
 
 // exchange writes the request and reads the answer, then shuts the connection.
+// It does so by itself and in turn: an [http.Transport] would start three
+// goroutines for a connection that is used once.
 func exchange(g *gate, req *http.Request) (*Answer, error) {
 	defer g.shut()
-	tr := &http.Transport{
-		DialContext:            func(context.Context, string, string) (net.Conn, error) { return g, nil },
-		DialTLSContext:         func(context.Context, string, string) (net.Conn, error) { return g, nil },
-		DisableKeepAlives:      true,
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: maxHeader,
-		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{}, // HTTP/1.1
+	if err := req.Write(g); err != nil {
+		g.shut()
+		return nil, g.failed(0, nil, err)
 	}
-	// The Transport, not the http.Client: no redirects, cookies or Referer.
-	resp, err := tr.RoundTrip(req)
+	resp, err := readHead(g, req)
 	if err != nil {
 		g.shut()
 		return nil, g.failed(0, nil, err)
 	}
-	defer resp.Body.Close()
-	body, truncated, err := readBody(resp)
+	body, truncated, err := readBody(resp) // never closed: that would read an endless one to its end
 	if err != nil {
 		g.shut()
 		return nil, g.failed(resp.StatusCode, body, err)
@@ -217,6 +215,26 @@ func exchange(g *gate, req *http.Request) (*Answer, error) {
 		Received:  time.Now(),
 		Sent:      g.began,
 	}, nil
+}
+
+// readHead reads the head of the answer, and those of 1xx answers before it
+// (RFC 9110 §15.2). Together they have maxHeader bytes.
+func readHead(g *gate, req *http.Request) (*http.Response, error) {
+	head := &io.LimitedReader{R: g, N: maxHeader}
+	r := bufio.NewReader(head)
+	for {
+		resp, err := http.ReadResponse(r, req)
+		if err != nil && head.N <= 0 {
+			return nil, errors.New("the header is too long")
+		}
+		if err != nil {
+			return nil, err
+		}
+		if resp.StatusCode/100 != 1 || resp.StatusCode == http.StatusSwitchingProtocols {
+			head.N = math.MaxInt64 // readBody has its own limit
+			return resp, nil
+		}
+	}
 }
 
 // failed says what a failed exchange means. The gate is shut.
@@ -314,9 +332,8 @@ func (c *Client) prepare(r *Request) (*http.Request, error) {
 		}
 		h[http.CanonicalHeaderKey(name)] = values
 	}
-	// No GetBody: even net/http must not be able to send it again.
 	req := &http.Request{
-		Method: r.method(), URL: u, Host: u.Host, Header: h,
+		Method: r.method(), URL: u, Host: u.Host, Header: h, Close: true,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
 	if len(body) > 0 {

@@ -191,8 +191,8 @@ func TestRequestOnTheWire(t *testing.T) {
 	if _, err := (&oauth.Client{UserAgent: "ua/1"}).Send(t.Context(), r, nil); err != nil {
 		t.Fatal(err)
 	}
-	wantWire := "POST /t?device_id=1 HTTP/1.1\r\nHost: " + s.addr + "\r\nUser-Agent: ua/1\r\nContent-Length: 79\r\n" +
-		"Accept: application/json\r\nAuthorization: Basic Yzpz\r\nContent-Type: application/x-www-form-urlencoded\r\nX-Extra: 1\r\nConnection: close\r\n\r\n" +
+	wantWire := "POST /t?device_id=1 HTTP/1.1\r\nHost: " + s.addr + "\r\nUser-Agent: ua/1\r\nConnection: close\r\nContent-Length: 79\r\n" +
+		"Accept: application/json\r\nAuthorization: Basic Yzpz\r\nContent-Type: application/x-www-form-urlencoded\r\nX-Extra: 1\r\n\r\n" +
 		"grant_type=refresh_token&refresh_token=r+t&resource=https%3A%2F%2Fapi%2F"
 	wantWire = strings.Replace(wantWire, "Length: 79", "Length: "+itoa(len(wantWire)-strings.Index(wantWire, "\r\n\r\n")-4), 1)
 	if got != wantWire {
