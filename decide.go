@@ -40,7 +40,7 @@ type since struct {
 // needs no salt, so it compares before a state was ever written.
 type digest [sha256.Size]byte
 
-func digestOf(token string) digest { return sha256.Sum256([]byte(token)) }
+func digestOf[T string | []byte](v T) digest { return sha256.Sum256([]byte(v)) }
 
 // terms are what decisions about a grant rest on besides its state.
 type terms struct {

@@ -353,7 +353,8 @@ func (st *state) mark(secret string) string {
 	if secret == "" {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(st.Salt + " " + secret))
+	b := make([]byte, 0, 512) // room for a token beside the salt, on the stack
+	sum := sha256.Sum256(append(append(append(b, st.Salt...), ' '), secret...))
 	return hex.EncodeToString(sum[:markBytes])
 }
 

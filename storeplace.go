@@ -152,7 +152,7 @@ func (p *storePlace) stamp(ctx context.Context) stamp {
 	if err != nil {
 		return stamp{}
 	}
-	return stamp{generation: r.Generation, intent: string(r.Intent), data: digestOf(string(r.Data)), known: true}
+	return stamp{generation: r.Generation, intent: string(r.Intent), data: digestOf(r.Data), known: true}
 }
 
 func (p *storePlace) lock(ctx context.Context) (session, error) {
