@@ -7,7 +7,6 @@ import (
 	_ "embed" // page.html and page.css
 	"encoding/base64"
 	"errors"
-	"html"
 	"io"
 	"log"
 	"mime"
@@ -335,11 +334,10 @@ var pageStyle string
 var pageHTML string
 
 // pagePolicy lets the page do nothing but look like our style sheet.
-var pagePolicy = "default-src 'none'; style-src '" + styleHash(pageStyle) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-
-func styleHash(style string) string {
-	sum := sha256.Sum256([]byte(style))
-	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+func pagePolicy() string {
+	sum := sha256.Sum256([]byte(pageStyle))
+	style := "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+	return "default-src 'none'; style-src '" + style + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
 func turnAway(w http.ResponseWriter, status int, text string) {
@@ -348,7 +346,7 @@ func turnAway(w http.ResponseWriter, status int, text string) {
 
 func render(w http.ResponseWriter, status int, p page) {
 	safe(w)
-	w.Header().Set("Content-Security-Policy", pagePolicy)
+	w.Header().Set("Content-Security-Policy", pagePolicy())
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	io.WriteString(w, p.html())
@@ -363,7 +361,8 @@ func (p page) html() string {
 	if p.Done {
 		class = "done"
 	}
-	return strings.NewReplacer("{{title}}", html.EscapeString(p.Title), "{{text}}", html.EscapeString(p.Text),
+	safe := strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;")
+	return strings.NewReplacer("{{title}}", safe.Replace(p.Title), "{{text}}", safe.Replace(p.Text),
 		"{{class}}", class, "{{style}}", pageStyle).Replace(pageHTML)
 }
 

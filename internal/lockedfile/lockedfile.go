@@ -67,7 +67,7 @@ var (
 	// ErrUnsupported says that the file system has no locks. It wraps
 	// [errors.ErrUnsupported]. Going on without a lock is the caller's decision,
 	// and for a token that can be spent only once it is the wrong one.
-	ErrUnsupported = fmt.Errorf("lockedfile: file system has no locks: %w", errors.ErrUnsupported)
+	ErrUnsupported error = unsupported("lockedfile: file system has no locks")
 )
 
 // Reasons a file is refused, the values of [RefusedError.Reason].
@@ -108,26 +108,42 @@ func (e *RefusedError) Error() string {
 // Unwrap gives the system's error.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// hints are what the user can do about each reason.
-var hints = map[string]string{
-	NotRegular:         "name a regular file",
-	HardLinked:         "the file has a second name that would keep the old content; remove one of them, or replace it by a symbolic link",
-	ForeignOwner:       "run as the owner of the file, or change its owner with chown",
-	ForeignGroup:       "join the group of the file, or change the group with chgrp",
-	ReadOnly:           "give the owner write permission with chmod u+w",
-	MountPoint:         "the file itself is mounted and can't be replaced; mount its directory instead",
-	Immutable:          "remove the flag with chattr -i -a (chflags nouchg on BSD and macOS)",
-	DirectoryReadOnly:  "the new file has to be created in this directory; make it writable and searchable for this user",
-	DirectoryChanged:   "the directory was replaced meanwhile; try again",
-	ReadOnlyFilesystem: "the file system is mounted read-only; remount it or move the file",
-	NoSpace:            "free some space or raise the quota",
-	LockNotRegular:     "something else has the name of the lock file; move it away",
-	LockForeignOwner:   "the lock file belongs to another user; run as that user, or let its owner remove it",
+// hintFor says what the user can do about a reason.
+func hintFor(reason string) string {
+	switch reason {
+	case NotRegular:
+		return "name a regular file"
+	case HardLinked:
+		return "the file has a second name that would keep the old content; remove one of them, or replace it by a symbolic link"
+	case ForeignOwner:
+		return "run as the owner of the file, or change its owner with chown"
+	case ForeignGroup:
+		return "join the group of the file, or change the group with chgrp"
+	case ReadOnly:
+		return "give the owner write permission with chmod u+w"
+	case MountPoint:
+		return "the file itself is mounted and can't be replaced; mount its directory instead"
+	case Immutable:
+		return "remove the flag with chattr -i -a (chflags nouchg on BSD and macOS)"
+	case DirectoryReadOnly:
+		return "the new file has to be created in this directory; make it writable and searchable for this user"
+	case DirectoryChanged:
+		return "the directory was replaced meanwhile; try again"
+	case ReadOnlyFilesystem:
+		return "the file system is mounted read-only; remount it or move the file"
+	case NoSpace:
+		return "free some space or raise the quota"
+	case LockNotRegular:
+		return "something else has the name of the lock file; move it away"
+	case LockForeignOwner:
+		return "the lock file belongs to another user; run as that user, or let its owner remove it"
+	}
+	return ""
 }
 
 // refuse builds a RefusedError with the hint of its reason.
 func refuse(path, reason string, err error) *RefusedError {
-	return &RefusedError{Path: path, Reason: reason, Hint: hints[reason], Err: err}
+	return &RefusedError{Path: path, Reason: reason, Hint: hintFor(reason), Err: err}
 }
 
 // refuseDir turns a failure to create path into a refusal where the system's

@@ -139,6 +139,7 @@ func mounts() []mount {
 }
 
 func parseMounts(r io.Reader) []mount {
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 	var all []mount
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20) // overlay mounts list their layers
@@ -156,9 +157,6 @@ func parseMounts(r io.Reader) []mount {
 	}
 	return all
 }
-
-// unescape undoes the octal escapes of mountinfo.
-var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 
 func isMounted(path string) bool {
 	for _, m := range mounts() {
@@ -196,40 +194,71 @@ func contains(dir, path string) bool {
 	return dir == "/" || path == dir || strings.HasPrefix(path, dir+"/")
 }
 
-// remoteKinds are the file systems that other machines may share, by the magic
+// remoteKind knows the file systems that other machines may share, by the magic
 // number of statfs(2). The number decides, for /proc may be missing or be another
 // namespace's.
-var remoteKinds = map[uint32]string{
-	0x6969:     "nfs",
-	0x517B:     "smb",
-	0xFF534D42: "cifs",
-	0xFE534D42: "smb2",
-	0x01021997: "9p",
-	0x65735546: "fuse",
-	0x5346414F: "afs",
-	0x6B414653: "afs",
-	0x00C36400: "ceph",
-	0x0BD00BD0: "lustre",
-	0x47504653: "gpfs",
-	0x7461636F: "ocfs2",
-	0x01161970: "gfs2",
-	0x73757245: "coda",
-	0x20030528: "orangefs",
-	0x19830326: "beegfs",
-	0x786F4256: "vboxsf",
-	0xBACBACBC: "vmhgfs",
+func remoteKind(magic uint32) (kind string, ok bool) {
+	switch magic {
+	case 0x6969:
+		return "nfs", true
+	case 0x517B:
+		return "smb", true
+	case 0xFF534D42:
+		return "cifs", true
+	case 0xFE534D42:
+		return "smb2", true
+	case 0x01021997:
+		return "9p", true
+	case 0x65735546:
+		return "fuse", true
+	case 0x5346414F:
+		return "afs", true
+	case 0x6B414653:
+		return "afs", true
+	case 0x00C36400:
+		return "ceph", true
+	case 0x0BD00BD0:
+		return "lustre", true
+	case 0x47504653:
+		return "gpfs", true
+	case 0x7461636F:
+		return "ocfs2", true
+	case 0x01161970:
+		return "gfs2", true
+	case 0x73757245:
+		return "coda", true
+	case 0x20030528:
+		return "orangefs", true
+	case 0x19830326:
+		return "beegfs", true
+	case 0x786F4256:
+		return "vboxsf", true
+	case 0xBACBACBC:
+		return "vmhgfs", true
+	}
+	return "", false
 }
 
-// localKinds are the usual file systems of one machine, for which the mount
+// localKind knows the usual file systems of one machine, for which the mount
 // options need not be read.
-var localKinds = map[uint32]string{
-	0xEF53:     "ext4",
-	0x58465342: "xfs",
-	0x9123683E: "btrfs",
-	0x01021994: "tmpfs",
-	0x794C7630: "overlay",
-	0xF2F52010: "f2fs",
-	0x2FC12FC1: "zfs",
+func localKind(magic uint32) (kind string, ok bool) {
+	switch magic {
+	case 0xEF53:
+		return "ext4", true
+	case 0x58465342:
+		return "xfs", true
+	case 0x9123683E:
+		return "btrfs", true
+	case 0x01021994:
+		return "tmpfs", true
+	case 0x794C7630:
+		return "overlay", true
+	case 0xF2F52010:
+		return "f2fs", true
+	case 0x2FC12FC1:
+		return "zfs", true
+	}
+	return "", false
 }
 
 func network(path string) (NetworkInfo, error) {
@@ -241,7 +270,7 @@ func network(path string) (NetworkInfo, error) {
 	if err := unix.Statfs(real, &fsys); err != nil {
 		return NetworkInfo{}, fmt.Errorf("asking for the file system of %s: %w", path, err)
 	}
-	if kind, ok := localKinds[uint32(fsys.Type)]; ok {
+	if kind, ok := localKind(uint32(fsys.Type)); ok {
 		return NetworkInfo{Kind: kind}, nil // reading mountinfo takes longer than all the rest
 	}
 	m := mountOf(real, deviceOf(real))
@@ -274,7 +303,7 @@ func localFUSE(kind string) bool {
 
 // judge tells from the magic number and the mount how far a lock reaches.
 func judge(magic uint32, m mount) NetworkInfo {
-	kind, remote := remoteKinds[magic]
+	kind, remote := remoteKind(magic)
 	if !remote || localFUSE(m.kind) {
 		return NetworkInfo{Kind: m.kind}
 	}

@@ -247,7 +247,13 @@ func (t *Temp) exchangeOrRename() (bool, error) {
 }
 
 // errNoExchange says that this system or file system can't exchange two names.
-var errNoExchange = fmt.Errorf("exchanging names: %w", errors.ErrUnsupported)
+var errNoExchange error = unsupported("exchanging names")
+
+// unsupported is an [errors.ErrUnsupported] that says what is.
+type unsupported string
+
+func (e unsupported) Error() string { return string(e) + ": " + errors.ErrUnsupported.Error() }
+func (unsupported) Unwrap() error   { return errors.ErrUnsupported }
 
 // Remove deletes the file at [Temp.Path], if it is still there, and closes the
 // Temp. After a Swap that exchanged this deletes the former content. Not synced: a

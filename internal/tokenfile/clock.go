@@ -86,35 +86,41 @@ const (
 	expiresOrLifetime // either, told apart by magnitude
 )
 
-// roles are the names in use. created and its like may as well be the date of
-// the user's own record: they count only beside a lifetime, for which they are
-// the base (Doorkeeper, Google's PHP client).
-var roles = map[string]role{
-	"issued_at": issued, "issuedAt": issued, "obtained_at": issued, "obtainedAt": issued,
-	"acquired_at": issued, "retrieved_at": issued, "token_created_at": issued,
-	"tokenCreateTimeUtc": issued, "last_refresh": issued, "refreshed_at": issued,
-	"created_at": issuedIfLifetime, "createdAt": issuedIfLifetime, "created": issuedIfLifetime,
-
-	"expiry": expires, "expires_at": expires, "expiresAt": expires, "expires_on": expires,
-	"expiresOn": expires, "expiration": expires, "expiry_date": expires, "expiryDate": expires,
-	"expire_at": expires, "expireAt": expires, "expiration_time": expires, "expirationTime": expires,
-	"expires_time": expires, "token_expiry": expires, "tokenExpiry": expires,
-	"access_token_expires_at": expires, "accessTokenExpiresAt": expires,
-	"expires": expiresOrLifetime,
-
-	"expires_in": lifetime, "expiresIn": lifetime,
-
-	"refresh_token_expires_in": refreshLifetime, "refreshTokenExpiresIn": refreshLifetime,
-	"refresh_expires_in": refreshLifetime, "x_refresh_token_expires_in": refreshLifetime,
-	"refresh_token_expires_at": refreshExpires, "refreshTokenExpiresAt": refreshExpires,
-	"refresh_expires_at": refreshExpires,
+// roleOf knows the names in use. created and its like may as well be the date
+// of the user's own record: they count only beside a lifetime, for which they
+// are the base (Doorkeeper, Google's PHP client).
+func roleOf(name string) role {
+	switch name {
+	case "issued_at", "issuedAt", "obtained_at", "obtainedAt", "acquired_at", "retrieved_at",
+		"token_created_at", "tokenCreateTimeUtc", "last_refresh", "refreshed_at":
+		return issued
+	case "created_at", "createdAt", "created":
+		return issuedIfLifetime
+	case "expiry", "expires_at", "expiresAt", "expires_on", "expiresOn", "expiration",
+		"expiry_date", "expiryDate", "expire_at", "expireAt", "expiration_time", "expirationTime",
+		"expires_time", "token_expiry", "tokenExpiry", "access_token_expires_at", "accessTokenExpiresAt":
+		return expires
+	case "expires":
+		return expiresOrLifetime
+	case "expires_in", "expiresIn":
+		return lifetime
+	case "refresh_token_expires_in", "refreshTokenExpiresIn", "refresh_expires_in", "x_refresh_token_expires_in":
+		return refreshLifetime
+	case "refresh_token_expires_at", "refreshTokenExpiresAt", "refresh_expires_at":
+		return refreshExpires
+	}
+	return noRole
 }
 
-// countsMillis are the names that hold milliseconds where they are in use; it
+// countsMillis knows the names that hold milliseconds where they are in use; it
 // matters only for a value of 0, which does not tell.
-var countsMillis = map[string]bool{
-	"expiresAt": true, "expiry_date": true, "expiryDate": true, "obtainedAt": true,
-	"issuedAt": true, "expireAt": true, "accessTokenExpiresAt": true, "refreshTokenExpiresAt": true,
+func countsMillis(name string) bool {
+	switch name {
+	case "expiresAt", "expiry_date", "expiryDate", "obtainedAt", "issuedAt", "expireAt",
+		"accessTokenExpiresAt", "refreshTokenExpiresAt":
+		return true
+	}
+	return false
 }
 
 // A clock is a member for a time: where it is, what it says and how.
@@ -134,13 +140,13 @@ func (f *File) findClocks() []clock {
 			continue
 		}
 		taken[m.site.member().start] = true
-		if roles[name] != noRole {
+		if roleOf(name) != noRole {
 			clocks = append(clocks, f.readClock(name, m.site))
 		}
 	}
 	for i, m := range f.holder.members {
 		name := string(m.name)
-		if roles[name] != noRole && !taken[m.start] && !f.isMapped(name) {
+		if roleOf(name) != noRole && !taken[m.start] && !f.isMapped(name) {
 			clocks = append(clocks, f.readClock(name, site{f.holder, i}))
 		}
 	}
@@ -186,7 +192,7 @@ func (r reading) notation() reading {
 
 // read understands the value of the member of that name.
 func read(name string, v Value) reading {
-	r := reading{role: roles[name], quoted: v.Kind() == '"'}
+	r := reading{role: roleOf(name), quoted: v.Kind() == '"'}
 	text, ok := v.Text()
 	if !ok {
 		return r
@@ -218,7 +224,7 @@ func (r reading) count(name string, whole int64, fraction string) reading {
 	}
 	r.unit = unitOf(whole)
 	if whole == 0 {
-		if countsMillis[name] {
+		if countsMillis(name) {
 			r.unit = 1
 		}
 		return r

@@ -50,6 +50,8 @@ type File struct {
 	mapped map[string]mapping // by canonical name: members in another place
 	closed bool               // only mapped members and clocks are written
 	clocks []clock
+
+	access, refresh string // read once: they are compared all the time
 }
 
 // A mapping is the place of a member that is not found by its canonical name
@@ -81,6 +83,7 @@ func open(d *Doc, fields Fields) (*File, error) {
 		return nil, err
 	}
 	f.clocks = f.findClocks()
+	f.access, f.refresh = f.Text("access_token"), f.Text("refresh_token")
 	return f, f.checkTokens()
 }
 
@@ -94,10 +97,10 @@ func (f *File) Bytes() []byte { return f.doc.Bytes() }
 func (f *File) Layout() string { return f.layout }
 
 // AccessToken returns the access token, "" if it is absent, null or empty.
-func (f *File) AccessToken() string { return f.Text("access_token") }
+func (f *File) AccessToken() string { return f.access }
 
 // RefreshToken returns the refresh token, "" if it is absent, null or empty.
-func (f *File) RefreshToken() string { return f.Text("refresh_token") }
+func (f *File) RefreshToken() string { return f.refresh }
 
 // HasRefreshMember tells an absent refresh token from one that is null or "".
 func (f *File) HasRefreshMember() bool { return f.site("refresh_token").exists() }
@@ -274,12 +277,16 @@ func (f *File) kind(name string) jsontext.Kind {
 	return f.doc.value(site{f.holder, i}).Kind()
 }
 
-// wellKnown are the members whose meaning we rely on: twins of them leave open
-// which one counts. Members for times are in roles.
-var wellKnown = map[string]bool{
-	"access_token": true, "refresh_token": true, "id_token": true, "token_type": true, "scope": true,
-	"token": true, "type": true, "client_id": true, "client_secret": true, "token_uri": true,
-	"id": true, "instance_url": true, "signature": true,
+// wellKnown knows the members whose meaning we rely on: twins of them leave
+// open which one counts. Members for times are in roleOf.
+func wellKnown(name string) bool {
+	switch name {
+	case "access_token", "refresh_token", "id_token", "token_type", "scope",
+		"token", "type", "client_id", "client_secret", "token_uri",
+		"id", "instance_url", "signature":
+		return true
+	}
+	return false
 }
 
 // refuseTwins returns an error if a well-known member occurs twice. In a
@@ -287,8 +294,8 @@ var wellKnown = map[string]bool{
 // known.
 func (f *File) refuseTwins() error {
 	for _, m := range f.holder.members {
-		_, isTime := roles[string(m.name)]
-		if !isTime && (f.closed && len(f.fields) > 0 || !wellKnown[string(m.name)]) {
+		isTime := roleOf(string(m.name)) != noRole
+		if !isTime && (f.closed && len(f.fields) > 0 || !wellKnown(string(m.name))) {
 			continue
 		}
 		if _, err := f.doc.step(f.holder, string(m.name)); err != nil && f.holder.kind == '{' {

@@ -141,7 +141,7 @@ func (m *merger) collect() {
 		m.brought = append(m.brought, Member{b.Name, value})
 	}
 	for _, b := range m.brought {
-		if roles[b.Name] == noRole {
+		if roleOf(b.Name) == noRole {
 			continue
 		}
 		r := read(b.Name, Value{b.Value})
@@ -159,7 +159,7 @@ func skipped(b Member) bool {
 	if string(v) != "null" && string(v) != `""` {
 		return unusableToken(b.Name, v)
 	}
-	return isToken(b.Name) || roles[b.Name] != noRole || strings.HasPrefix(b.Name, "error")
+	return isToken(b.Name) || roleOf(b.Name) != noRole || strings.HasPrefix(b.Name, "error")
 }
 
 func isToken(name string) bool { return name == "access_token" || name == "refresh_token" }
@@ -185,7 +185,7 @@ func (m *merger) bring(b Member) {
 		return
 	}
 	s := f.site(b.Name)
-	isTime := describesAccess(roles[b.Name])
+	isTime := describesAccess(roleOf(b.Name))
 	switch {
 	case b.Name != "refresh_token" && m.tokenless(), isTime && !m.has("access_token"), f.claimed(b.Name, s):
 		m.note(b.Name, s, Left, nil)
@@ -220,7 +220,7 @@ func (m *merger) bringClosed(b Member) {
 
 func (m *merger) update(b Member, s site) {
 	value := b.Value
-	if roles[b.Name] != noRole {
+	if roleOf(b.Name) != noRole {
 		value = inKindOf(m.file.doc.value(s).Kind(), value)
 	}
 	kind := Unchanged
@@ -232,7 +232,7 @@ func (m *merger) update(b Member, s site) {
 
 func (m *merger) add(b Member, parent *container) {
 	value := b.Value
-	if m.file.layout == LayoutOAuth2 && roles[b.Name] == lifetime {
+	if m.file.layout == LayoutOAuth2 && roleOf(b.Name) == lifetime {
 		value = inKindOf('0', value) // x/oauth2 reads nothing else
 	}
 	name := jsontext.Pointer(m.file.pointer(b.Name)).LastToken()
@@ -322,7 +322,7 @@ func (m *merger) rewrite(c clock, value []byte, ok bool) {
 
 // note records a change; value is what the file has there now, if it changed.
 func (m *merger) note(name string, s site, kind string, value []byte) {
-	c := placed{atEnd, Change{Name: name, Pointer: m.file.pointer(name), Kind: kind, Secret: !harmless[name] && roles[name] == noRole}}
+	c := placed{atEnd, Change{Name: name, Pointer: m.file.pointer(name), Kind: kind, Secret: !harmless(name) && roleOf(name) == noRole}}
 	old := m.file.doc.value(s)
 	if s.exists() {
 		c.offset = s.member().start
@@ -337,12 +337,15 @@ func (m *merger) note(name string, s site, kind string, value []byte) {
 	m.changes = append(m.changes, c)
 }
 
-// harmless are the members, besides times, whose values may be shown.
-var harmless = map[string]bool{
-	"token_type": true, "scope": true, "scopes": true, "instance_url": true, "api_instance_url": true,
-	"id": true, "sfdc_community_url": true, "sfdc_community_id": true, "sfdc_site_url": true,
-	"sfdc_site_id": true, "issued_token_type": true, "resource": true, "not_before": true,
-	"token_uri": true, "ext_expires_in": true, "realmId": true, "api_domain": true,
+// harmless knows the members, besides times, whose values may be shown.
+func harmless(name string) bool {
+	switch name {
+	case "token_type", "scope", "scopes", "instance_url", "api_instance_url", "id",
+		"sfdc_community_url", "sfdc_community_id", "sfdc_site_url", "sfdc_site_id",
+		"issued_token_type", "resource", "not_before", "token_uri", "ext_expires_in", "realmId", "api_domain":
+		return true
+	}
+	return false
 }
 
 // report orders the changes.
