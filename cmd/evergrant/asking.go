@@ -35,7 +35,7 @@ func (a *asking) flags(cmd *cobra.Command) {
 	f.StringVar(&a.assertionIssuer, "assertion-issuer", "", "`iss` of the assertion (default: the client id, or the account of a Google key)")
 	f.StringVar(&a.source, "source", "", "`reference` to what is traded in: a finished assertion, the subject token, the password")
 	f.StringVar(&a.sourceType, "source-type", "", "`type` of the subject token (RFC 8693 §3; default: an access token)")
-	f.StringArrayVar(&a.claims, "claim", nil, "`name=value` to add to the assertion, such as scope=…; repeatable")
+	f.Var((*list)(&a.claims), "claim", "`name=value` to add to the assertion, such as scope=…; repeatable")
 	f.BoolVar(&a.legacy, "insecure-legacy", false, "allow --grant password, which hands a person's password to this program (RFC 9700 §2.4 forbids it)")
 	cmd.RegisterFlagCompletionFunc("grant", cobra.FixedCompletions(grantTypes, cobra.ShellCompDirectiveNoFileComp))
 }

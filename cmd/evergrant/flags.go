@@ -46,10 +46,10 @@ func (t *target) identify(cmd *cobra.Command) {
 	f.StringVar(&t.provider, "provider", "", "`name` of the provider in the catalog, such as salesforce (default: as the file says)")
 	f.StringVar(&t.tokenURL, "token-url", "", "`URL` of the token endpoint; overrides the provider's, not its dialect")
 	f.StringVar(&t.scope, "scope", "", "`scope` to send with the refresh (default: none)")
-	f.StringArrayVar(&t.params, "param", nil, "`name=value` to add to the token request; repeatable, remembered")
-	f.StringArrayVar(&t.headers, "header", nil, "`name=value` to add to the token request; repeatable, not remembered")
-	f.StringArrayVar(&t.fields, "field", nil, "`name=/pointer` of a member that the file has elsewhere; repeatable, remembered")
-	f.StringArrayVar(&t.vars, "var", nil, "`name=value` of a variable that the provider's entry names; repeatable")
+	f.Var((*list)(&t.params), "param", "`name=value` to add to the token request; repeatable, remembered")
+	f.Var((*list)(&t.headers), "header", "`name=value` to add to the token request; repeatable, not remembered")
+	f.Var((*list)(&t.fields), "field", "`name=/pointer` of a member that the file has elsewhere; repeatable, remembered")
+	f.Var((*list)(&t.vars), "var", "`name=value` of a variable that the provider's entry names; repeatable")
 	f.DurationVar(&t.session, "session-lifetime", 0, "how long an access token is valid where the provider does not say; remembered")
 	f.DurationVar(&t.timeout, "timeout", time.Minute, "bound of the command, waits and retries included; a request that has left is given its whole time")
 	f.StringVar(&t.caCert, "ca-cert", "", "PEM `file` of certificate authorities to trust instead of the system's")
@@ -235,4 +235,18 @@ func exclusive(cmd *cobra.Command, names ...string) {
 		}
 		return before(cmd, args)
 	}
+}
+
+// list is a flag that may be given several times. pflag's own writes and reads
+// CSV for its default, at every start.
+type list []string
+
+func (l *list) String() string { return strings.Join(*l, ", ") }
+
+// Type is that of pflag's own: completions offer such a flag again.
+func (*list) Type() string { return "stringArray" }
+
+func (l *list) Set(s string) error {
+	*l = append(*l, s)
+	return nil
 }

@@ -65,7 +65,7 @@ Nothing is printed for other hosts, so that git asks its next helper.
 		},
 	}
 	t.identify(cmd)
-	cmd.Flags().StringArrayVar(&h.hosts, "host", nil, "`host` the token is for, with its port unless that is the usual one; repeatable")
+	cmd.Flags().Var((*list)(&h.hosts), "host", "`host` the token is for, with its port unless that is the usual one; repeatable")
 	cmd.Flags().StringVar(&h.user, "username", gitUser, "user `name` to give with the token as the password, unless the URL has one")
 	return cmd
 }

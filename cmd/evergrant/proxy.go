@@ -70,7 +70,7 @@ stderr, without its query.
 	t.identify(cmd)
 	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:0", "loopback `address` to listen on; port 0 picks a free one")
 	cmd.Flags().StringVar(&f.upstream, "upstream", "", "`URL` of the API that the token is for; a path in it is put before the request's")
-	cmd.Flags().StringArrayVar(&f.origins, "allow-origin", nil, "`origin` of a web page that may use the proxy, such as http://localhost:5173; repeatable")
+	cmd.Flags().Var((*list)(&f.origins), "allow-origin", "`origin` of a web page that may use the proxy, such as http://localhost:5173; repeatable")
 	return cmd
 }
 

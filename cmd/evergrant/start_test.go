@@ -17,7 +17,7 @@ import (
 // package of ours works before main (what the runtime says of each init), and
 // no other command is made.
 func TestStart(t *testing.T) {
-	const room = 16 << 10 // bytes a package may allocate before main
+	const room = 6 << 10 // bytes a package may allocate before main
 	b := newBed(t, idptest.Habits{})
 	b.env = append(b.env, "GODEBUG=inittrace=1")
 	r := b.run("token", b.path)
