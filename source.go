@@ -71,7 +71,11 @@ func (s *Source) begin() error {
 	if h, lookErr := s.engine.look(s.base); err == nil && lookErr == nil && !h.undecided() {
 		if t, err := s.engine.terms(&h); err == nil && servable(ask{}, &h, t.expiry(&h), time.Now()) {
 			r := s.engine.result(&h, t)
-			s.hot.Store(&snapshot{token: r.Token, due: r.due, until: monotonic()}) // the first call looks for itself, and has something to fall back on
+			first := &snapshot{token: r.Token, due: r.due, until: monotonic()} // the first call looks for itself, and has something to fall back on
+			if d := decide(ask{}, &h, t, time.Now()); d.do == serve && d.err == nil {
+				first.at = s.engine.seen.Load().at // it need not read again what did not change
+			}
+			s.hot.Store(first)
 		}
 	}
 	return err
