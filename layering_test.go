@@ -21,7 +21,7 @@ const module = "github.com/evergrant/evergrant"
 // layers is the package map of docs/design.md: what each package may import of
 // this module. A package that is not here has no place yet and fails the test.
 var layers = map[string][]string{
-	"":                    {"provider", "oauth", "jose", "internal/tokenfile", "internal/lockedfile"},
+	"":                    {"provider", "oauth", "jose", "internal/tokenfile", "internal/lockedfile", "internal/stack"},
 	"provider":            {},
 	"oauth":               {},
 	"jose":                {"oauth"},
@@ -30,10 +30,11 @@ var layers = map[string][]string{
 	"internal/foreign":    {"oauth", "internal/tokenfile"},
 	"internal/tokenfile":  {},
 	"internal/lockedfile": {},
+	"internal/stack":      {},
 	"idptest":             {},
 	"storetest":           {""},
 	"conformance":         {"idptest"},
-	"cmd/evergrant":       {"", "login", "store/keyring", "internal/foreign", "provider", "oauth", "jose", "idptest", "conformance"},
+	"cmd/evergrant":       {"", "login", "store/keyring", "internal/foreign", "provider", "oauth", "jose", "idptest", "conformance", "internal/stack"},
 }
 
 // edges are folders of programs and tests at the upper edge: they may import

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/evergrant/evergrant/internal/stack"
 )
 
 // recheck is how long the fast path believes its snapshot before it looks at
@@ -272,6 +274,7 @@ func (s *Source) flight(q ask) (*flight, error) {
 
 // fly runs the engine for one ask; flights take turns.
 func (s *Source) fly(q ask, f *flight) {
+	stack.Grow()
 	ctx, cancel := context.WithTimeoutCause(s.base, s.engine.cfg.callTimeout(), errors.New("the time for this call is used up"))
 	defer cancel()
 	defer func() {

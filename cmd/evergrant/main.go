@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evergrant/evergrant"
+	"github.com/evergrant/evergrant/internal/stack"
 	"github.com/evergrant/evergrant/store/keyring"
 )
 
@@ -40,7 +41,10 @@ const exitCodes = `Exit codes:
   5  misconfigured or blocked: the client, scope, endpoint or a policy; the grant is kept
   6  storage: refused before sending, or the answer is held in the file named in the message`
 
-func main() { os.Exit(run()) }
+func main() {
+	stack.Grow()
+	os.Exit(run())
+}
 
 // run is main with an exit code, so that tests run it inside their process.
 func run() int {
