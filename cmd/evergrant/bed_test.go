@@ -147,7 +147,7 @@ func (b *bed) start(args ...string) func() ran {
 
 // asksForToken reports whether a command line asks for a token on stdout.
 func asksForToken(args []string) bool {
-	return slices.Contains([]string{"token", "exec", "git-credential"}, args[0]) || slices.Contains(args, "--show-token")
+	return slices.Contains([]string{"token", "exec", "git-credential", "export"}, args[0]) || slices.Contains(args, "--show-token")
 }
 
 // wantHint checks what every failure owes a person: a message, a next step, no
