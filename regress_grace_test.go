@@ -55,6 +55,20 @@ func TestGraceWindowIsUsed(t *testing.T) {
 			s.TokenFor(ctx, 0)
 			b.idp.SetHabits(func(h *idptest.Habits) { h.Fault = "" })
 		}},
+		"many tries in a row counted from the first, although no access token was left to lose": {lose: func(b *bubble, s *evergrant.Source) {
+			time.Sleep(2 * time.Hour)
+			b.idp.SetHabits(func(h *idptest.Habits) { h.Fault = "502-before" })
+			s.Refresh(ctx, evergrant.RefreshOptions{})
+			b.idp.SetHabits(func(h *idptest.Habits) { h.Fault = "503-before" })
+			for range 2 { // refused for now, and each time in doubt for longer
+				s.Refresh(ctx, evergrant.RefreshOptions{})
+				time.Sleep(time.Minute)
+			}
+			b.idp.SetHabits(func(h *idptest.Habits) { h.Fault = "lost" })
+			s.TokenFor(ctx, 0)
+			b.idp.SetHabits(func(h *idptest.Habits) { h.Fault = "" })
+			time.Sleep(3 * time.Minute)
+		}},
 		"it was a server error, and the token was not due": {lose: func(b *bubble, s *evergrant.Source) {
 			b.idp.Next("503-after")
 			b.idp.SetHabits(func(h *idptest.Habits) { h.Fault = "503-before" })

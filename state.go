@@ -591,8 +591,8 @@ func (d *doubt) left(in *intent, at moment) {
 // request that the provider handled, and that may have been the last one, if
 // those before never arrived. If they did, nobody has the token that they
 // brought, and nothing is lost by another try. After a few tries in a row only
-// the first of them counts; a last try, made when the access token had ended,
-// begins another row.
+// the first of them counts, since each try may cost the access token; a last
+// try, made when that had ended, begins another row.
 func (d *doubt) windowAge(now time.Time) time.Duration {
 	switch {
 	case d.Latest.At.IsZero():
