@@ -169,7 +169,7 @@ var mutations = []mutation{
 		edits: []edit{{"decide.go", `if !d.arrived(now) {`, `if false && !d.arrived(now) {`}},
 		pkg:   ".", run: "^TestP5LastTryWaits$", quick: true},
 	{id: "P5-half", promise: "P5", breaks: "a replay is made in the whole of a grace window",
-		edits: []edit{{"decide.go", `d.windowAge(now) < g/2`, `d.age(now) < g`}},
+		edits: []edit{{"decide.go", `age >= 0 && age < g/2`, `d.age(now) < g`}},
 		pkg:   ".", run: "^TestP5HalfOfTheGrace$"},
 	{id: "P5-wait", promise: "P5", breaks: "a call is served while a wait for the next replay inside a grace window is on",
 		edits: []edit{{"decide.go", `(!d.heals || q.lost)`, `(true || !d.heals || q.lost)`}},
