@@ -46,7 +46,13 @@ func KeepFile(ctx context.Context, path string, answer []byte, cfg Config) error
 // Keep is KeepFile for the record id of a store.
 func Keep(ctx context.Context, store Store, id string, answer []byte, cfg Config) error {
 	k, p := newRecord(store, id, answer, cfg)
-	return k.keep(ctx, func(ctx context.Context, f *tokenfile.File) error { return k.createRecord(ctx, p, f) })
+	return k.keep(ctx, func(ctx context.Context, f *tokenfile.File) error {
+		st, err := k.state(holding{file: f, st: newState()})
+		if err != nil {
+			return err
+		}
+		return store.Put(ctx, p.record(f, &st), 0)
+	})
 }
 
 // Create puts a token response, a JSON object with at least a refresh_token,
@@ -61,22 +67,18 @@ func Create(ctx context.Context, store Store, id string, document []byte, cfg Co
 	}
 	k, p := newRecord(store, id, document, cfg)
 	k.file = f
-	return k.createRecord(ctx, p, f)
+	st, err := k.state(holding{file: f, st: newState()})
+	if err != nil {
+		return err
+	}
+	st.Committed = moment{} // nobody says when it was issued: a refresh does not take it for one of just now
+	return store.Put(ctx, p.record(f, &st), 0)
 }
 
 // newRecord is a grant for a record of a store.
 func newRecord(store Store, id string, answer []byte, cfg Config) (*newcomerGrant, *storePlace) {
 	p := &storePlace{store: store, key: id, fields: cfg.Fields, rescueDirs: cfg.rescueDirs()}
 	return &newcomerGrant{engine: &engine{place: p, cfg: cfg, emit: cfg.emit}, id: id, answer: answer}, p
-}
-
-// createRecord makes the first record.
-func (k *newcomerGrant) createRecord(ctx context.Context, p *storePlace, f *tokenfile.File) error {
-	st, err := k.state(holding{file: f, st: newState()})
-	if err != nil {
-		return err
-	}
-	return p.store.Put(ctx, p.record(f, &st), 0)
 }
 
 func (c *Config) emit(e Event) {
