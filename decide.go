@@ -285,14 +285,14 @@ func inDoubt(q ask, h *holding, t terms, e expiry, now time.Time) decision {
 	d := h.st.Doubt
 	out := e.ended(now) || h.file.AccessToken() == ""
 	g := t.grace()
-	age, pace := d.windowAge(now), min(backoff(d.Row-1, graceDelays), g/6) // a sixth: well inside its half
+	age := d.windowAge(now)
 	if out && d.Row > graceTries {
-		age, pace = d.Latest.age(now), g/6 // no access token is left to lose by it
+		age = d.Latest.age(now) // no access token is left to lose by it
 	}
 	// A window shorter than the time a request may travel is no licence: the
 	// replay rotates, its window ends, and the first request arrives after it.
 	if g >= d.Deadline.Sub(d.LastAt) && g > 0 && age >= 0 && age < g/2 {
-		if next := d.LastAt.Add(pace); now.Before(next) {
+		if next := d.LastAt.Add(min(backoff(d.Row-1, graceDelays), g/6)); now.Before(next) { // a sixth: well inside its half
 			return decision{do: wait, heals: true, until: next, err: d.failure(e)}
 		}
 		return decision{do: send, replay: true, row: d.Row + 1}
