@@ -79,7 +79,7 @@ func TestClockAheadSilencesNobody(t *testing.T) {
 			t.Parallel()
 			b := newBed(t, idptest.Config{}) // does not rotate
 			b.mustRefresh()
-			b.cfg.ExchangeTimeout, b.cfg.CallTimeout = 100*time.Millisecond, 2*time.Second
+			b.cfg.ExchangeTimeout, b.cfg.CallTimeout = time.Second, 20*time.Second
 			b.idp.Next("lost")
 			b.refresh(evergrant.RefreshOptions{})
 			b.setClocks(10*365*24*time.Hour, time.Minute)

@@ -81,7 +81,11 @@ func watchAll(ctx context.Context, t *target, hook string, targets []string) err
 		if p := plan.Problem; p != nil && (errors.Is(p, evergrant.ErrUsage) || errors.Is(p, evergrant.ErrFile)) {
 			return p
 		}
-		watchers = append(watchers, &watcher{t: t, src: src, path: name, named: isName(name), hook: hook})
+		s, err := src.Status(ctx)
+		if err != nil {
+			return err
+		}
+		watchers = append(watchers, &watcher{t: t, src: src, path: name, named: isName(name), hook: hook, generation: s.Generation})
 	}
 	var wg sync.WaitGroup
 	for _, w := range watchers {
@@ -140,7 +144,7 @@ type watcher struct {
 
 	named bool
 
-	generation uint64
+	generation uint64    // of the token that was reported last, or was there at the start
 	without    bool      // there was no token to be had at the last try
 	problem    string    // the last one reported, so that it is reported once
 	failures   int       // in a row
