@@ -118,7 +118,7 @@ func (g *engine) ready(ctx context.Context, q ask) (r *Result, enough bool) {
 	d := decide(q, &h, t, now)
 	r = g.result(&h, t)
 	r.Warning = d.err
-	return r, d.do == serve
+	return r, d.do == serve && !t.healable(&h.st, now) // the flight under way may bring back what was lost
 }
 
 // glance is what was last read without the lock, with the stamp from before.
