@@ -158,6 +158,36 @@ func TestStoredTokenWaitsForNoTurn(t *testing.T) {
 	}
 }
 
+// deaf is a store whose locks are never had.
+type deaf struct{ evergrant.Store }
+
+func (deaf) Lock(ctx context.Context, _ string) (func(), error) {
+	<-ctx.Done()
+	return nil, context.Cause(ctx)
+}
+
+// While its flight waited for the lock, a source served the token in memory for
+// seconds, although another process had stored a newer one.
+func TestStoredTokenWaitsForNoLock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBed(t, rotating, nil)
+		store := b.inStore()
+		s := b.openRecord(deaf{store})
+		time.Sleep(110 * time.Minute) // it is due
+		if _, err := s.Token(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.refreshRecord(store); err != nil {
+			t.Fatal(err)
+		}
+		stored := b.idp.GrantState(b.grant.ID).Access
+		tok, err := s.Token(t.Context())
+		if err != nil || tok.AccessToken.Reveal() != stored[len(stored)-1].Token {
+			t.Errorf("the stored token is not served: %v, %v", tok, err)
+		}
+	})
+}
+
 // Once the token had ended, each call of Token was a token request, whatever
 // the provider had asked for.
 func TestEndedTokenIsNotHammered(t *testing.T) {

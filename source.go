@@ -130,10 +130,13 @@ func (s *Source) Token(ctx context.Context) (*Token, error) {
 // where one failed just now, which may go on for hours.
 func (h *snapshot) patience() time.Duration {
 	if h.ill {
-		return 50 * time.Millisecond
+		return briefly
 	}
 	return 2 * time.Second
 }
+
+// briefly is a wait that no caller minds.
+const briefly = 50 * time.Millisecond
 
 // TokenFor returns an access token that is valid for at least min from now. A
 // minimum that cannot be met is an error that matches ErrTemporary. With min 0
@@ -153,12 +156,21 @@ func (s *Source) valid(ctx context.Context, min time.Duration) (*Result, error) 
 	return r, nil
 }
 
-// atHand serves the token in memory although a flight failed or takes too long,
-// as long as it has not ended.
+// atHand serves what is stored, else the token in memory, although a flight
+// failed or takes too long, as long as it has not ended: a flight that waits for
+// the lock must not hide for seconds what another process stored.
 func (s *Source) atHand(min time.Duration, err error) (*Result, error) {
-	h := s.hot.Load()
 	var e *Error
-	if h == nil || !h.good(min) || !errors.As(err, &e) || errors.Is(err, ErrClosed) {
+	if h := s.hot.Load(); h == nil || !errors.As(err, &e) || errors.Is(err, ErrClosed) {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(s.base, briefly)
+	defer cancel()
+	if r := s.meanwhile(ctx, ask{min: min}); r != nil {
+		return r, nil
+	}
+	h := s.hot.Load()
+	if !h.good(min) {
 		return nil, err
 	}
 	return &Result{Token: h.token, Warning: e}, nil
