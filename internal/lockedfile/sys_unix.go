@@ -96,3 +96,12 @@ func fillZeros(f *os.File, size int64) error {
 	}
 	return nil
 }
+
+// lstatRegular looks at a file that must be a regular one, and no link to one.
+func lstatRegular(path string) (fs.FileInfo, error) {
+	fi, err := os.Lstat(path)
+	if err == nil && !fi.Mode().IsRegular() {
+		err = refuse(path, LockNotRegular, nil)
+	}
+	return fi, err
+}

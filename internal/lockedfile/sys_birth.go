@@ -1,0 +1,15 @@
+//go:build darwin || freebsd || netbsd
+
+package lockedfile
+
+import "syscall"
+
+// birthOf knows the time of birth, which these systems tell with the rest.
+func birthOf(path string) (number uint64, birth int64, err error) {
+	fi, err := lstatRegular(path)
+	if err != nil {
+		return 0, 0, err
+	}
+	st := fi.Sys().(*syscall.Stat_t)
+	return uint64(st.Ino), st.Birthtimespec.Nano(), nil
+}
