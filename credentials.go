@@ -136,10 +136,62 @@ func (c Credentials) lacking(method string) error {
 	return nil
 }
 
-// dropReferences forgets where secrets are fetched from.
-func (id *identity) dropReferences() {
-	id.SecretRef, id.KeyRef, id.KeyPasswordRef, id.CertRef, id.Grant.Source = "", "", "", "", ""
-	id.Login.RequestKeyRef, id.Login.RequestKeyPasswordRef = "", ""
+// Elsewhere stands in [Status] for a reference that is remembered and not
+// followed, because it was not said for the token file as it stands there: the
+// files were copied, unpacked or set back, or another user said it. A reference
+// may name any file of this user and run a command, so that what came with a
+// token file from somebody else must not be followed. It is never resolved; the
+// same reference, said once more, is remembered in its place.
+const Elsewhere = "elsewhere:"
+
+// A reference says where a secret is fetched from.
+type reference struct {
+	at   *string // "" is none
+	what string  // the secret is, for messages
+	flag string  // that sets it
+}
+
+// The references of a grant by their place in its list. Those of its login come
+// last: no token request needs them.
+const (
+	ofSecret = iota
+	ofKey
+	ofKeyPassword
+	ofCert
+	ofSource
+	ofRequestKey
+	ofRequestKeyPassword
+)
+
+func (id *identity) references() []reference {
+	return []reference{
+		ofSecret:             {&id.SecretRef, "the client secret", "--client-secret"},
+		ofKey:                {&id.KeyRef, "the private key", "--key"},
+		ofKeyPassword:        {&id.KeyPasswordRef, "the password of the private key", "--key-password"},
+		ofCert:               {&id.CertRef, "the client's certificate", "--cert"},
+		ofSource:             {&id.Grant.Source, "what is traded for the token", "--source"},
+		ofRequestKey:         {&id.Login.RequestKeyRef, "the key that signs a login", "--request-key"},
+		ofRequestKeyPassword: {&id.Login.RequestKeyPasswordRef, "the password of the key that signs a login", "--request-key-password"},
+	}
+}
+
+// unfollowed is why a token request cannot be made with these references: one is
+// remembered and not followed. Nil if none is.
+func (c *Config) unfollowed(id identity) *Error {
+	if !c.ClientSecret.IsZero() {
+		id.SecretRef = ""
+	}
+	for _, r := range id.references()[:ofRequestKey] {
+		if *r.at == Elsewhere {
+			return r.unfollowed()
+		}
+	}
+	return nil
+}
+
+func (r reference) unfollowed() *Error {
+	return &Error{Class: ErrUsage, Rule: "reference-elsewhere", Says: "the remembered reference to " + r.what + " is not followed: it was said for files in another place, or by another user",
+		Do: "if these files were copied, unpacked or restored, say it once more with " + r.flag}
 }
 
 // credentials are what the references of a grant name. They are fetched before
@@ -158,14 +210,14 @@ func (c *Config) credentials(ctx context.Context, id identity) (credentials, err
 	if got.Credentials, err = c.clientOf(ctx, id); err != nil {
 		return got, err
 	}
-	got.source, err = c.fetch(ctx, id.Grant.Source, "what is traded for the token", "--source")
+	got.source, err = c.fetch(ctx, id.references()[ofSource])
 	return got, err
 }
 
 // clientOf fetches what the references of the client name.
 func (c *Config) clientOf(ctx context.Context, id identity) (got Credentials, err error) {
 	if got.Secret = c.ClientSecret; got.Secret.IsZero() {
-		if got.Secret, err = c.fetch(ctx, id.SecretRef, "the client secret", "--client-secret"); err != nil {
+		if got.Secret, err = c.fetch(ctx, id.references()[ofSecret]); err != nil {
 			return got, err
 		}
 	}
@@ -189,21 +241,23 @@ func (c *credentials) fit(id identity) bool {
 		was.KeyAlg == id.KeyAlg && was.CertRef == id.CertRef && was.Grant.Source == id.Grant.Source
 }
 
-// fetch resolves one reference; "" is none.
-func (c *Config) fetch(ctx context.Context, ref, what, flag string) (oauth.Secret, error) {
-	if ref == "" {
+// fetch resolves one reference.
+func (c *Config) fetch(ctx context.Context, r reference) (oauth.Secret, error) {
+	switch {
+	case *r.at == "":
 		return oauth.Secret{}, nil
+	case *r.at == Elsewhere:
+		return oauth.Secret{}, r.unfollowed()
+	case c.ResolveSecret == nil:
+		return oauth.Secret{}, &Error{Class: ErrUsage, Rule: "secret-unresolved", Says: "nothing here can resolve the reference to " + r.what + ", " + *r.at, Do: "set Config.ResolveSecret"}
 	}
-	if c.ResolveSecret == nil {
-		return oauth.Secret{}, &Error{Class: ErrUsage, Rule: "secret-unresolved", Says: "nothing here can resolve the reference to " + what + ", " + ref, Do: "set Config.ResolveSecret"}
-	}
-	s, err := c.ResolveSecret(ctx, ref)
+	s, err := c.ResolveSecret(ctx, *r.at)
 	if err != nil {
 		class := ErrTemporary // a password manager that is locked, a daemon that restarts
 		if errors.Is(err, ErrUsage) {
 			class = ErrUsage
 		}
-		return oauth.Secret{}, &Error{Class: class, Rule: "secret-unresolved", Says: what + " could not be fetched: " + err.Error(), Do: "check the reference given with " + flag, Err: err}
+		return oauth.Secret{}, &Error{Class: class, Rule: "secret-unresolved", Says: r.what + " could not be fetched: " + err.Error(), Do: "check the reference given with " + r.flag, Err: err}
 	}
 	return s, nil
 }
@@ -211,15 +265,16 @@ func (c *Config) fetch(ctx context.Context, ref, what, flag string) (oauth.Secre
 // key fetches the client's private key, with a certificate beside it as its
 // chain.
 func (c *Config) key(ctx context.Context, id identity) (*jose.Key, error) {
-	data, err := c.fetch(ctx, id.KeyRef, "the private key", "--key")
+	refs := id.references()
+	data, err := c.fetch(ctx, refs[ofKey])
 	if err != nil {
 		return nil, err
 	}
-	password, err := c.fetch(ctx, id.KeyPasswordRef, "the password of the private key", "--key-password")
+	password, err := c.fetch(ctx, refs[ofKeyPassword])
 	if err != nil {
 		return nil, err
 	}
-	cert, err := c.fetch(ctx, id.CertRef, "the client's certificate", "--cert")
+	cert, err := c.fetch(ctx, refs[ofCert])
 	if err != nil {
 		return nil, err
 	}

@@ -164,8 +164,8 @@ func readState(path, file string) (state, error) {
 	}
 	if err == nil {
 		var mine bool
-		if mine, err = trusted(path, file); !mine {
-			st.dropReferences() // one may run a command: only this user's own are followed
+		if mine, err = trusted(path, file); !mine || !saidHere(path, &st) {
+			st.disown() // one may run a command: only what this user said for this very file is followed
 		}
 	}
 	if err == nil && st.Intent != nil && st.Intent.Phase == sending { // nothing was written since its phase was turned
@@ -184,6 +184,28 @@ func readState(path, file string) (state, error) {
 		return state{}, storageError("state-unreadable", path, "the side file "+path+" cannot be used", do, err)
 	}
 	return st, nil
+}
+
+// encodeBeside is the state as it stands beside a token file. With references it
+// names the lock file there: a state that was copied, unpacked or restored has
+// another one beside it, or none, and what came from somebody else cannot name
+// one that was yet to be made.
+func encodeBeside(side string, st *state) []byte {
+	st.Beside = ""
+	if st.refers() {
+		st.Beside, _ = lockedfile.Identity(side + ".lock") // without it they are asked for once more
+	}
+	return encodeObject(st, true)
+}
+
+// saidHere reports whether the references of a state were said for the token file
+// that it stands beside.
+func saidHere(side string, st *state) bool {
+	if !st.refers() {
+		return true
+	}
+	id, err := lockedfile.Identity(side + ".lock")
+	return err == nil && id == st.Beside
 }
 
 func (p *filePlace) stamp(context.Context) stamp {
@@ -330,7 +352,7 @@ func (s *fileSession) begin(_ context.Context, h holding, st *state) (try, error
 	if err := t.reserve(len(t.expect)); err != nil {
 		return nil, s.refused(err)
 	}
-	b := encodeObject(st, true)
+	b := encodeBeside(s.at.side, st)
 	if i := bytes.LastIndex(b, phaseWord); i >= 0 { // none: an answer is rolled forward, nothing will be sent
 		t.phaseAt = int64(i + len(phaseWord) - len(dialing) - 1)
 	}
@@ -403,7 +425,7 @@ func (s *fileSession) settle(_ context.Context, h holding, st *state) error {
 	if err := lockedfile.SyncDir(s.at.dir); err != nil {
 		return s.unsettled(err)
 	}
-	if err := s.writeState(encodeObject(st, true), true); err != nil {
+	if err := s.writeState(encodeBeside(s.at.side, st), true); err != nil {
 		return s.unsettled(err)
 	}
 	s.sweep(st)
@@ -416,7 +438,7 @@ func (s *fileSession) unsettled(err error) error {
 }
 
 func (s *fileSession) note(_ context.Context, _ holding, st *state) error {
-	if err := s.writeState(encodeObject(st, true), true); err != nil {
+	if err := s.writeState(encodeBeside(s.at.side, st), true); err != nil {
 		return s.unsettled(err)
 	}
 	return nil
@@ -520,7 +542,7 @@ func (t *fileTry) commit(_ context.Context, cur holding, next *tokenfile.File, s
 	if err := lockedfile.SyncDir(t.s.at.dir); err != nil {
 		return err
 	}
-	if err := t.s.writeState(encodeObject(st, true), false); err != nil {
+	if err := t.s.writeState(encodeBeside(t.s.at.side, st), false); err != nil {
 		t.s.p.warn("the token is stored, but the side file "+t.s.at.side+" could not be written", "check the folder's space; the next run clears the intent")
 		return nil // the token is durable; an open intent is resolved from it
 	}

@@ -207,7 +207,7 @@ func (k *newcomerGrant) create(ctx context.Context, p *filePlace, f *tokenfile.F
 		err = absent(p.abs)
 	}
 	if err == nil {
-		err = lockedfile.WriteDurable(side, encodeObject(&st, true), 0o600)
+		err = lockedfile.WriteDurable(side, encodeBeside(side, &st), 0o600)
 	}
 	if err == nil {
 		err = absent(p.abs) // by now somebody else's file may be there, who takes no lock

@@ -109,7 +109,12 @@ func (b *bed) neverReused() {
 	}
 }
 
-func (b *bed) side() string { return filepath.Join(filepath.Dir(b.path), ".token.json.evergrant") }
+func (b *bed) side() string { return sideOf(b.path) }
+
+func sideOf(path string) string {
+	dir, base := filepath.Split(path)
+	return filepath.Join(dir, "."+base+".evergrant")
+}
 
 func (b *bed) readSide() []byte {
 	b.t.Helper()

@@ -326,8 +326,11 @@ func TestReferenceInAnothersJournalIsNotFollowed(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			s.Refresh(context.Background(), evergrant.RefreshOptions{Replay: true})
-			if st, err := s.Status(context.Background()); err != nil || st.SecretRef != "" || st.KeyRef != "" || st.Login.RequestKeyRef != "" {
+			before := len(b.idp.Ledger())
+			if _, err := s.Refresh(context.Background(), evergrant.RefreshOptions{Replay: true}); !errors.Is(err, evergrant.ErrUsage) || len(b.idp.Ledger()) != before {
+				t.Errorf("a request without the secret was made: %v", err)
+			}
+			if st, err := s.Status(context.Background()); err != nil || st.SecretRef != evergrant.Elsewhere || st.KeyRef != evergrant.Elsewhere || st.Login.RequestKeyRef != evergrant.Elsewhere {
 				t.Errorf("%+v, %v", st, err)
 			}
 		})

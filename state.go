@@ -42,6 +42,7 @@ type state struct {
 	QuietUntil time.Time // no new refresh before: a request in doubt may still travel
 	Last       lastTry
 	Intent     *intent
+	Beside     string // the lock file that its references were said beside; "" where there are none, and in a store
 }
 
 func (st *state) members() []member {
@@ -49,6 +50,7 @@ func (st *state) members() []member {
 		{"version", &st.Version},
 		{"generation", &st.Generation},
 		{"salt", &st.Salt},
+		{"beside", &st.Beside},
 		{"grant", &st.Grant},
 		{"access", &st.Access},
 		{"refresh", &st.Refresh},
@@ -563,15 +565,29 @@ func (st *state) broughtBy(access, refresh string) bool {
 	return st.Intent != nil && st.Intent.Brings != "" && st.Intent.Brings == st.both(access, refresh)
 }
 
-// dropReferences forgets where secrets are fetched from, wherever the state may
-// take it from.
-func (st *state) dropReferences() {
-	st.Grant.dropReferences()
+// references are those of all that the state may take them from.
+func (st *state) references() []reference {
+	refs := st.Grant.references()
 	if st.Intent != nil {
-		st.Intent.Grant.dropReferences()
+		refs = append(refs, st.Intent.Grant.references()...)
 	}
 	if st.Doubt != nil {
-		st.Doubt.Grant.dropReferences()
+		refs = append(refs, st.Doubt.Grant.references()...)
+	}
+	return refs
+}
+
+// refers reports whether it names where a secret is fetched from.
+func (st *state) refers() bool {
+	return slices.ContainsFunc(st.references(), func(r reference) bool { return *r.at != "" })
+}
+
+// disown makes its references ones that are not followed.
+func (st *state) disown() {
+	for _, r := range st.references() {
+		if *r.at != "" {
+			*r.at = Elsewhere
+		}
 	}
 }
 

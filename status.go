@@ -49,7 +49,8 @@ type Status struct {
 	RetryAt    time.Time
 
 	// How the client authenticates, as remembered: Config.AuthMethod, and
-	// references to its secret, key and certificate; "" where there is none.
+	// references to its secret, key and certificate; "" where there is none, and
+	// Elsewhere where one is not followed.
 	AuthMethod, SecretRef, KeyRef, KeyPasswordRef, KeyAlg, CertRef string
 
 	Vars      map[string]string // of the provider's endpoints and login, as remembered
@@ -58,7 +59,7 @@ type Status struct {
 	LoginAt   time.Time         // when somebody logged in, or the grant was first seen here; zero: not known
 	Bound     bool              // whether the tokens are bound to a key (RFC 9449)
 	Issuer    string            // of the authorization server, as remembered; "" if not known
-	SourceRef string            // reference to what is traded in for each token; "" if nothing is
+	SourceRef string            // reference to what is traded in for each token; "" if nothing is, perhaps Elsewhere
 	GrantType string            // how it is renewed without a refresh token, such as client_credentials; "" with one
 
 	Problem *Error // why a refresh would not be made now; nil if it would
@@ -176,6 +177,10 @@ func (s *Source) Plan(ctx context.Context) (Plan, error) {
 	}
 	if c, ok := g.place.(interface{ check() *Error }); ok {
 		p.Storage = c.check()
+	}
+	if e := g.cfg.unfollowed(t.id); e != nil {
+		p.Problem = e
+		return p, nil
 	}
 	req, err := g.request(&h, t, g.cfg.standIns(t.id))
 	if err != nil {

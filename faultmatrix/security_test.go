@@ -103,7 +103,7 @@ func securityRows() []row {
 			{name: "a token file that others can read", says: "told", proof: by("cmd/evergrant TestPlaces/the mode stays")},
 			{name: "a folder that is swapped for another", says: "the one that was opened is used", proof: by("internal/lockedfile TestReserveInSwappedDirectory")},
 			{name: "a login between the look and the exchange", says: "it gets its name back", proof: by(". TestP3LoginBeforeTheExchange", ". TestP3LoginInTheLastMoment", "internal/lockedfile TestSwapFindsForeignWrite")},
-			{name: "a state written by another user", says: "no reference in it is followed; a lock of another user is refused", proof: by(". TestReferenceInAnothersJournalIsNotFollowed", "internal/lockedfile TestOtherUsers")},
+			{name: "a state written by another user", says: "no reference in it is followed; a lock of another user is refused", proof: by(". TestReferenceInAnothersJournalIsNotFollowed", ". TestReferenceIsFollowedWhereItWasSaid", "internal/lockedfile TestOtherUsers")},
 			{name: "100,000 swaps by a racing process", says: "never another file", proof: notYet("needs an attacker with write access to the folder, who can take the file itself")},
 		}},
 		{"3.5-5", "forged requests", []fault{

@@ -105,8 +105,8 @@ func (e *exporting) grant(ctx context.Context, path string, f foreign.Format) (f
 		g.Expiry = s.ExpiresAt // the document may say a lifetime only, and the state since when
 	}
 	if ref := cmp.Or(e.secret, s.SecretRef); ref != "" && f.HoldsSecret() {
-		if g.ClientSecret, err = resolveSecret(ctx, ref); err != nil {
-			return g, usageError{fmt.Errorf("fetching the client secret: %w", err), secretHint}
+		if g.ClientSecret, err = clientSecretAt(ctx, ref); err != nil {
+			return g, err
 		}
 	}
 	if s.State == evergrant.StateNeedsLogin || s.State == evergrant.StateInDoubt {

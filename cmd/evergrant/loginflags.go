@@ -131,11 +131,14 @@ func (l *loginFlow) fill(ctx context.Context, c *login.Config, cfg evergrant.Con
 		}
 	}
 	if l.requestKey != "" {
-		if err := checkSecretRef("--request-key", l.requestKey); err != nil {
+		if err := checkSecretRef("--request-key", l.requestKey); l.requestKey != evergrant.Elsewhere && err != nil {
 			return err
 		}
 		signer := evergrant.Config{KeyRef: l.requestKey, KeyPasswordRef: l.requestKeyPassword, KeyAlg: l.requestKeyAlg, ResolveSecret: resolveSecret}
 		has, err := signer.Credentials(ctx)
+		if errors.Is(err, evergrant.ErrUsage) {
+			return usageError{fmt.Errorf("using --request-key: %w", err), "say it with --request-key, and its password with --request-key-password"}
+		}
 		if err != nil {
 			return fmt.Errorf("using --request-key: %w", err)
 		}

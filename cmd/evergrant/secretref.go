@@ -79,6 +79,14 @@ func resolveSecret(ctx context.Context, ref string) (evergrant.Secret, error) {
 	return evergrant.NewSecret(s), err
 }
 
+// clientSecretAt fetches a client's secret outside a refresh. The reference may be
+// a remembered one, which the engine knows whether to follow.
+func clientSecretAt(ctx context.Context, ref string) (evergrant.Secret, error) {
+	c := evergrant.Config{SecretRef: ref, ResolveSecret: resolveSecret}
+	has, err := c.Credentials(ctx)
+	return has.Secret, err
+}
+
 func secretFromEnv(_ context.Context, name string) (string, error) {
 	s, ok := os.LookupEnv(name)
 	if !ok {

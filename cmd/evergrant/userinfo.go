@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -112,8 +111,8 @@ func (t *target) checkIdentity(ctx context.Context, src *evergrant.Source, named
 	var secret evergrant.Secret
 	switch ref := cmp.Or(t.secret, s.SecretRef); {
 	case ref != "":
-		if secret, err = resolveSecret(ctx, ref); err != nil {
-			return usageError{fmt.Errorf("fetching the client secret: %w", err), secretHint}
+		if secret, err = clientSecretAt(ctx, ref); err != nil {
+			return err
 		}
 	case named && d.Secret != "":
 		secret = evergrant.NewSecret(d.Secret)

@@ -1,0 +1,149 @@
+package evergrant_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/evergrant/evergrant"
+	"github.com/evergrant/evergrant/idptest"
+)
+
+// referring is a bed whose grant needs a secret, which a first refresh has named
+// by reference, and the references that were followed.
+func referring(t *testing.T) (b *bed, followed *[]string) {
+	t.Helper()
+	b = newBed(t, idptest.Config{Clients: []idptest.Client{{ID: "app", Secret: "s3cr3t"}}, Habits: idptest.Habits{RefreshSecret: true}})
+	followed = new([]string)
+	b.cfg.ResolveSecret = func(_ context.Context, ref string) (evergrant.Secret, error) {
+		*followed = append(*followed, ref)
+		return evergrant.NewSecret("s3cr3t"), nil
+	}
+	if _, err := b.refresh(evergrant.RefreshOptions{}, said); err != nil {
+		t.Fatal(err)
+	}
+	*followed = nil
+	return b, followed
+}
+
+func unsaid(c *evergrant.Config) {
+	*c = evergrant.Config{RescueDirs: c.RescueDirs, ResolveSecret: c.ResolveSecret}
+}
+
+func said(c *evergrant.Config) { c.SecretRef = "cmd:secret" }
+
+// moveTo copies the token file and side files with these endings to another
+// place, and makes that the place of the bed.
+func (b *bed) moveTo(path string, sides ...string) {
+	b.t.Helper()
+	was := b.path
+	b.write(path, b.read())
+	b.path = path
+	for _, end := range sides {
+		data, err := os.ReadFile(sideOf(was) + end)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		b.write(sideOf(path)+end, data)
+	}
+}
+
+// A side file may be somebody else's work: unpacked from an archive, cloned from
+// a repository. Its files belong to this user then, and a reference in it would
+// run a command.
+func TestReferenceIsFollowedWhereItWasSaid(t *testing.T) {
+	for name, tt := range map[string]struct {
+		move    func(b *bed)
+		follows bool
+	}{
+		"left where it is": {func(*bed) {}, true},
+		"the folder renamed": {func(b *bed) {
+			dir := filepath.Dir(b.path)
+			if err := os.Rename(dir, dir+" moved"); err != nil {
+				b.t.Fatal(err)
+			}
+			b.path = filepath.Join(dir+" moved", filepath.Base(b.path))
+		}, true},
+		"the files renamed": {func(b *bed) {
+			path := filepath.Join(b.t.TempDir(), "other.json")
+			for _, end := range []string{"", ".lock"} {
+				if err := os.Rename(sideOf(b.path)+end, sideOf(path)+end); err != nil {
+					b.t.Fatal(err)
+				}
+			}
+			b.moveTo(path)
+		}, true},
+		"copied":                {func(b *bed) { b.moveTo(filepath.Join(b.t.TempDir(), "token.json"), "", ".lock") }, false},
+		"copied without lock":   {func(b *bed) { b.moveTo(filepath.Join(b.t.TempDir(), "token.json"), "") }, false},
+		"copied to a neighbour": {func(b *bed) { b.moveTo(b.path+"2", "", ".lock") }, false},
+		"set back": {func(b *bed) {
+			if err := os.Remove(sideOf(b.path) + ".lock"); err != nil {
+				b.t.Fatal(err)
+			}
+			b.write(sideOf(b.path)+".lock", nil)
+		}, false},
+		"made by hand": {func(b *bed) {
+			var st map[string]any
+			if err := json.Unmarshal(b.readSide(), &st); err != nil {
+				b.t.Fatal(err)
+			}
+			delete(st, "beside")
+			side, _ := json.Marshal(st)
+			b.write(b.side(), side)
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, followed := referring(t)
+			tt.move(b)
+			before := len(b.idp.Ledger())
+			_, err := b.refresh(evergrant.RefreshOptions{}, unsaid)
+			if tt.follows {
+				if err != nil || !slices.Equal(*followed, []string{"cmd:secret"}) {
+					t.Errorf("%v, followed %q", err, *followed)
+				}
+				return
+			}
+			var e *evergrant.Error
+			if !errors.As(err, &e) || !errors.Is(err, evergrant.ErrUsage) || !strings.Contains(e.Do, "--client-secret") {
+				t.Errorf("it gave %v", err)
+			}
+			s := b.open(unsaid)
+			if p, err := s.Plan(context.Background()); err != nil || p.Problem == nil || p.Problem.Rule != e.Rule {
+				t.Errorf("a dry run says %+v, %v", p, err)
+			}
+			if len(*followed) > 0 || len(b.idp.Ledger()) != before {
+				t.Errorf("followed %q, %d requests", *followed, len(b.idp.Ledger())-before)
+			}
+			if _, err := b.refresh(evergrant.RefreshOptions{}, unsaid, said); err != nil {
+				t.Fatalf("said once more: %v", err)
+			}
+			if _, err := b.refresh(evergrant.RefreshOptions{}, unsaid); err != nil {
+				t.Errorf("it was not remembered: %v", err)
+			}
+			b.living()
+		})
+	}
+}
+
+// What is written while a reference is not followed must not make it one that is,
+// nor one that was never there.
+func TestReferenceStaysUnfollowedThroughAWrite(t *testing.T) {
+	b, followed := referring(t)
+	b.moveTo(filepath.Join(t.TempDir(), "token.json"), "", ".lock")
+	was := b.readSide()
+	if _, err := b.refresh(evergrant.RefreshOptions{}, unsaid, func(c *evergrant.Config) { c.ClientSecret = evergrant.NewSecret("s3cr3t") }); err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Equal(was, b.readSide()) {
+		t.Fatal("nothing was written")
+	}
+	if _, err := b.refresh(evergrant.RefreshOptions{}, unsaid); !errors.Is(err, evergrant.ErrUsage) || len(*followed) > 0 {
+		t.Errorf("%v, followed %q, the side file %s", err, *followed, b.readSide())
+	}
+}
