@@ -3,6 +3,7 @@ package evergrant_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -201,6 +202,32 @@ func TestLoginCutByAPowerCut(t *testing.T) {
 	if _, err := s.Refresh(context.Background(), evergrant.RefreshOptions{}); err != nil {
 		t.Errorf("after the power cut: %v", err)
 	}
+}
+
+// Beside a file the phase of a try is not durable, so that nothing but the intent
+// itself tells that a login has sent nothing.
+func TestLoginIntoAFileCutByAPowerCut(t *testing.T) {
+	b := newBed(t, idptest.Config{Habits: idptest.Habits{Rotation: true}})
+	b.mustRefresh()
+	var st map[string]any
+	if err := json.Unmarshal(b.readSide(), &st); err != nil {
+		t.Fatal(err)
+	}
+	st["intent"] = map[string]any{"attempt": "0123456789abcdef", "phase": "dialing", "generation": st["generation"], "access": st["access"],
+		"started": map[string]any{"at": time.Now(), "boot": "before the power cut"}, "deadline": time.Now().Add(time.Minute),
+		"brings": "0123456789abcdef01234567", "grant": st["grant"]}
+	side, err := json.MarshalIndent(st, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.write(b.side(), side)
+	if s, err := b.open(bare).Status(t.Context()); err != nil || s.State == evergrant.StateInDoubt {
+		t.Errorf("%s, %v", s.State, err)
+	}
+	if _, err := b.refresh(evergrant.RefreshOptions{}, bare); err != nil {
+		t.Errorf("after the power cut: %v", err)
+	}
+	b.living()
 }
 
 // TestDeleteFile: nothing of a grant stays, and nobody who works on it is
