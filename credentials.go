@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/evergrant/evergrant/jose"
 	"github.com/evergrant/evergrant/oauth"
@@ -136,12 +137,12 @@ func (c Credentials) lacking(method string) error {
 	return nil
 }
 
-// Elsewhere stands in [Status] for a reference that is remembered and not
-// followed, because it was not said for the token file as it stands there: the
-// files were copied, unpacked or set back, or another user said it. A reference
-// may name any file of this user and run a command, so that what came with a
-// token file from somebody else must not be followed. It is never resolved; the
-// same reference, said once more, is remembered in its place.
+// Elsewhere is put before a reference that is remembered and not followed, because
+// it was not said for the side file that it stands in: that one was copied,
+// unpacked, checked out or restored, or is another user's. A reference may name any
+// file of this user and run a command, so that what came with a token file from
+// somebody else must not be followed. It is never resolved; once the same reference
+// is said again, that one is remembered in its place.
 const Elsewhere = "elsewhere:"
 
 // A reference says where a secret is fetched from.
@@ -175,23 +176,35 @@ func (id *identity) references() []reference {
 	}
 }
 
-// unfollowed is why a token request cannot be made with these references: one is
-// remembered and not followed. Nil if none is.
+// unfollowed is why a token request cannot be made with these references: what is
+// remembered is not followed. It shows all that has to be said again, and where
+// it would be sent: whoever wrote the one may have written the other. Nil if
+// there is nothing of the kind.
 func (c *Config) unfollowed(id identity) *Error {
 	if !c.ClientSecret.IsZero() {
 		id.SecretRef = ""
 	}
+	var what, flags []string
 	for _, r := range id.references()[:ofRequestKey] {
-		if *r.at == Elsewhere {
-			return r.unfollowed()
+		if ref, ok := strings.CutPrefix(*r.at, Elsewhere); ok {
+			what, flags = append(what, fmt.Sprintf("%s (%q)", r.what, ref)), append(flags, r.flag)
 		}
 	}
-	return nil
-}
-
-func (r reference) unfollowed() *Error {
-	return &Error{Class: ErrUsage, Rule: "reference-elsewhere", Says: "the remembered reference to " + r.what + " is not followed: it was said for files in another place, or by another user",
-		Do: "if these files were copied, unpacked or restored, say it once more with " + r.flag}
+	if len(what) == 0 {
+		return nil
+	}
+	if id.KeyAlg != "" && slices.Contains(flags, "--key") {
+		flags = append(flags, "--key-alg "+id.KeyAlg)
+	}
+	do := "if you trust it, say it once more with " + strings.Join(flags, ", ")
+	if id.TokenURL != "" {
+		do = "if it may go to " + id.TokenURL + ", say it once more with " + strings.Join(flags, ", ")
+	}
+	if id.Grant.Source != "" && strings.HasPrefix(id.Grant.Source, Elsewhere) {
+		do = "set the grant up again, with `evergrant login --grant " + id.Grant.Type + "`"
+	}
+	return &Error{Class: ErrUsage, Rule: "reference-elsewhere", Do: do,
+		Says: "what is remembered of " + strings.Join(what, " and ") + " is not followed: the side file was copied, unpacked or restored, or is another user's"}
 }
 
 // credentials are what the references of a grant name. They are fetched before
@@ -216,6 +229,9 @@ func (c *Config) credentials(ctx context.Context, id identity) (credentials, err
 
 // clientOf fetches what the references of the client name.
 func (c *Config) clientOf(ctx context.Context, id identity) (got Credentials, err error) {
+	if err := c.unfollowed(id); err != nil {
+		return got, err
+	}
 	if got.Secret = c.ClientSecret; got.Secret.IsZero() {
 		if got.Secret, err = c.fetch(ctx, id.references()[ofSecret]); err != nil {
 			return got, err
@@ -243,12 +259,10 @@ func (c *credentials) fit(id identity) bool {
 
 // fetch resolves one reference.
 func (c *Config) fetch(ctx context.Context, r reference) (oauth.Secret, error) {
-	switch {
-	case *r.at == "":
+	if *r.at == "" {
 		return oauth.Secret{}, nil
-	case *r.at == Elsewhere:
-		return oauth.Secret{}, r.unfollowed()
-	case c.ResolveSecret == nil:
+	}
+	if c.ResolveSecret == nil {
 		return oauth.Secret{}, &Error{Class: ErrUsage, Rule: "secret-unresolved", Says: "nothing here can resolve the reference to " + r.what + ", " + *r.at, Do: "set Config.ResolveSecret"}
 	}
 	s, err := c.ResolveSecret(ctx, *r.at)

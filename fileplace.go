@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -154,19 +155,14 @@ func readDocument(path string) (b []byte, written time.Time, err error) {
 // where a refresh token is sent, so it is believed only from this user or the
 // token file's owner.
 func readState(path, file string) (state, error) {
-	b, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return newState(), nil
 	}
 	var st state
 	if err == nil {
-		st, err = decodeState(b)
-	}
-	if err == nil {
-		var mine bool
-		if mine, err = trusted(path, file); !mine || !saidHere(path, &st) {
-			st.disown() // one may run a command: only what this user said for this very file is followed
-		}
+		st, err = loadState(f, file)
+		f.Close()
 	}
 	if err == nil && st.Intent != nil && st.Intent.Phase == sending { // nothing was written since its phase was turned
 		if info, err := os.Stat(path); err == nil {
@@ -186,26 +182,63 @@ func readState(path, file string) (state, error) {
 	return st, nil
 }
 
-// encodeBeside is the state as it stands beside a token file. With references it
-// names the lock file there: a state that was copied, unpacked or restored has
-// another one beside it, or none, and what came from somebody else cannot name
-// one that was yet to be made.
-func encodeBeside(side string, st *state) []byte {
-	st.Beside = ""
-	if st.refers() {
-		st.Beside, _ = lockedfile.Identity(side + ".lock") // without it they are asked for once more
-	}
-	return encodeObject(st, true)
+// writeSide replaces a side file and returns what is in it. With references the
+// state names the file that it stands in: one that was copied, unpacked, restored
+// or checked out is another file, and who made it could not know which.
+func writeSide(side string, st *state) (b []byte, err error) {
+	err = lockedfile.ReplaceWith(side, 0o600, func(f *os.File) ([]byte, error) {
+		out := *st
+		if st.borrowed {
+			out = st.lent()
+		}
+		out.Self = ""
+		if out.refers() {
+			id, err := lockedfile.Identity(f)
+			if err != nil {
+				return nil, err
+			}
+			out.Self = id
+		}
+		b = encodeObject(&out, true)
+		return b, nil
+	})
+	return b, err
 }
 
-// saidHere reports whether the references of a state were said for the token file
-// that it stands beside.
-func saidHere(side string, st *state) bool {
+// vouch sees to it that only references are followed that this user said for
+// this very side file: one may run a command, or give a file away.
+func (st *state) vouch(side *os.File, mine bool) error {
 	if !st.refers() {
-		return true
+		return nil
 	}
-	id, err := lockedfile.Identity(side + ".lock")
-	return err == nil && id == st.Beside
+	id, err := lockedfile.Identity(side)
+	if err != nil {
+		return err
+	}
+	if st.borrowed = !mine && id == st.Self; !mine || id != st.Self {
+		st.disown()
+	}
+	return nil
+}
+
+func loadState(f *os.File, file string) (state, error) {
+	b, err := io.ReadAll(f)
+	if err != nil {
+		return state{}, err
+	}
+	st, err := decodeState(b)
+	if err != nil {
+		return st, err
+	}
+	var mine bool
+	side, err := f.Stat()
+	if err == nil {
+		mine, err = trusted(side, file)
+	}
+	if err != nil {
+		return st, err
+	}
+	return st, st.vouch(f, mine)
 }
 
 func (p *filePlace) stamp(context.Context) stamp {
@@ -352,11 +385,11 @@ func (s *fileSession) begin(_ context.Context, h holding, st *state) (try, error
 	if err := t.reserve(len(t.expect)); err != nil {
 		return nil, s.refused(err)
 	}
-	b := encodeBeside(s.at.side, st)
+	b, err := s.writeState(st, true)
 	if i := bytes.LastIndex(b, phaseWord); i >= 0 { // none: an answer is rolled forward, nothing will be sent
 		t.phaseAt = int64(i + len(phaseWord) - len(dialing) - 1)
 	}
-	if err := s.writeState(b, true); err != nil {
+	if err != nil {
 		t.discard()
 		return nil, storageError("intent-unwritten", s.at.side, "the intent could not be made durable beside "+s.p.path+", so nothing was sent",
 			"check the folder's space and permissions", err)
@@ -400,22 +433,22 @@ func (s *fileSession) refused(err error) error {
 	return storageError("refused", s.at.file, "the new token could not be stored in "+s.p.path+", so nothing was sent", "check the file and its folder", err)
 }
 
-// writeState replaces the side file. Where the directory need not be synced,
+// writeState replaces the side file and returns what is in it. Where the directory need not be synced,
 // an older state may come back after a power cut: with an intent that the next
 // run resolves from the token file, so nothing is lost by it.
-func (s *fileSession) writeState(b []byte, syncDir bool) error {
+func (s *fileSession) writeState(st *state, syncDir bool) ([]byte, error) {
 	if err := s.l.Check(); err != nil {
-		return err // the lock file was deleted: the state may be another process's by now
+		return nil, err // the lock file was deleted: the state may be another process's by now
 	}
-	write := lockedfile.WriteReplace
-	if syncDir {
-		write = lockedfile.WriteDurable
+	b, err := writeSide(s.at.side, st)
+	if err == nil && syncDir {
+		err = lockedfile.SyncDir(s.at.dir)
 	}
-	if err := write(s.at.side, b, 0o600); err != nil {
-		return err
+	if err != nil {
+		return nil, err
 	}
 	lockedfile.OwnLike(s.at.side, s.at.file)
-	return nil
+	return b, nil
 }
 
 func (s *fileSession) settle(_ context.Context, h holding, st *state) error {
@@ -425,7 +458,7 @@ func (s *fileSession) settle(_ context.Context, h holding, st *state) error {
 	if err := lockedfile.SyncDir(s.at.dir); err != nil {
 		return s.unsettled(err)
 	}
-	if err := s.writeState(encodeBeside(s.at.side, st), true); err != nil {
+	if _, err := s.writeState(st, true); err != nil {
 		return s.unsettled(err)
 	}
 	s.sweep(st)
@@ -438,7 +471,7 @@ func (s *fileSession) unsettled(err error) error {
 }
 
 func (s *fileSession) note(_ context.Context, _ holding, st *state) error {
-	if err := s.writeState(encodeBeside(s.at.side, st), true); err != nil {
+	if _, err := s.writeState(st, true); err != nil {
 		return s.unsettled(err)
 	}
 	return nil
@@ -542,7 +575,7 @@ func (t *fileTry) commit(_ context.Context, cur holding, next *tokenfile.File, s
 	if err := lockedfile.SyncDir(t.s.at.dir); err != nil {
 		return err
 	}
-	if err := t.s.writeState(encodeBeside(t.s.at.side, st), false); err != nil {
+	if _, err := t.s.writeState(st, false); err != nil {
 		t.s.p.warn("the token is stored, but the side file "+t.s.at.side+" could not be written", "check the folder's space; the next run clears the intent")
 		return nil // the token is durable; an open intent is resolved from it
 	}

@@ -73,8 +73,8 @@ var execs = []string{
 // randoms use numbers that can be foreseen: for a wait and a temporary name, never
 // for what must not be guessed.
 var randoms = []string{
-	"internal/lockedfile.Acquire",      // how long to wait for the lock
-	"internal/lockedfile.WriteReplace", // a temporary name, made exclusively
+	"internal/lockedfile.Acquire",     // how long to wait for the lock
+	"internal/lockedfile.ReplaceWith", // a temporary name, made exclusively
 }
 
 // talkers write to the streams of the process.

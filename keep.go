@@ -207,7 +207,10 @@ func (k *newcomerGrant) create(ctx context.Context, p *filePlace, f *tokenfile.F
 		err = absent(p.abs)
 	}
 	if err == nil {
-		err = lockedfile.WriteDurable(side, encodeBeside(side, &st), 0o600)
+		_, err = writeSide(side, &st)
+	}
+	if err == nil {
+		err = lockedfile.SyncDir(filepath.Dir(side))
 	}
 	if err == nil {
 		err = absent(p.abs) // by now somebody else's file may be there, who takes no lock

@@ -11,11 +11,7 @@ import (
 
 // trusted refuses a side file that somebody else may have written. mine reports
 // that it is this user's own.
-func trusted(side, file string) (mine bool, err error) {
-	have, err := os.Stat(side)
-	if err != nil {
-		return false, err
-	}
+func trusted(have fs.FileInfo, file string) (mine bool, err error) {
 	want, err := os.Stat(file)
 	if err != nil {
 		return false, err

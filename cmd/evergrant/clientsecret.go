@@ -84,7 +84,7 @@ func secretBeside(file string, secret evergrant.Secret) (string, error) {
 // secretFileOf is the file that secretBeside made for a token file, if the
 // reference leads to one; else "": a person's own file is none of ours.
 func secretFileOf(file, ref string) string {
-	path, ok := strings.CutPrefix(ref, "file:")
+	path, ok := strings.CutPrefix(strings.TrimPrefix(ref, evergrant.Elsewhere), "file:")
 	at, err := absolute(file)
 	name, ours := strings.CutPrefix(path, at+".")
 	name, ends := strings.CutSuffix(name, secretEnd)

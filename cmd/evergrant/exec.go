@@ -81,7 +81,7 @@ func withoutSecrets(ctx context.Context, t *target, src *evergrant.Source) []str
 	}
 	return slices.DeleteFunc(os.Environ(), func(kv string) bool {
 		return slices.ContainsFunc(refs, func(ref string) bool {
-			name, fromEnv := strings.CutPrefix(ref, "env:")
+			name, fromEnv := strings.CutPrefix(strings.TrimPrefix(ref, evergrant.Elsewhere), "env:")
 			return fromEnv && strings.HasPrefix(kv, name+"=")
 		})
 	})

@@ -76,6 +76,9 @@ func (l *loginFlow) run(ctx context.Context, at string, said func(flag string) b
 	cfg.Scope = "" // of the login, not of each refresh
 	cfg.Endpoints = evergrant.Endpoints{Revoke: l.revokeURL, Introspect: l.introspectURL, Userinfo: l.userinfoURL}
 	l.requestKeyPassword, l.requestKeyAlg = l.keyPassword, l.keyAlg
+	if l.details, err = fromFile("--details", l.details); err != nil { // before what is remembered is added, which names no file
+		return err
+	}
 	if at, err = l.again(ctx, at, &cfg, said); err != nil {
 		return err
 	}

@@ -122,29 +122,40 @@ func (l *loginFlow) fill(ctx context.Context, c *login.Config, cfg evergrant.Con
 	if c.Redirect.Port, c.Redirect.LastPort, err = ports(l.port); err != nil {
 		return err
 	}
-	if c.Details, err = fromFile("--details", l.details); err != nil {
-		return err
-	}
+	c.Details = l.details
 	if l.dpop {
 		if c.DPoPKey, err = jose.Generate("ES256"); err != nil {
 			return err
 		}
 	}
 	if l.requestKey != "" {
-		if err := checkSecretRef("--request-key", l.requestKey); l.requestKey != evergrant.Elsewhere && err != nil {
+		if c.RequestKey, err = l.signer(ctx); err != nil {
 			return err
 		}
-		signer := evergrant.Config{KeyRef: l.requestKey, KeyPasswordRef: l.requestKeyPassword, KeyAlg: l.requestKeyAlg, ResolveSecret: resolveSecret}
-		has, err := signer.Credentials(ctx)
-		if errors.Is(err, evergrant.ErrUsage) {
-			return usageError{fmt.Errorf("using --request-key: %w", err), "say it with --request-key, and its password with --request-key-password"}
-		}
-		if err != nil {
-			return fmt.Errorf("using --request-key: %w", err)
-		}
-		c.RequestKey = has.Key
 	}
 	return nil
+}
+
+// signer is the key that signs the login, as said now or remembered.
+func (l *loginFlow) signer(ctx context.Context) (*jose.Key, error) {
+	if ref, ok := strings.CutPrefix(l.requestKey, evergrant.Elsewhere); ok {
+		return nil, usageError{fmt.Errorf("what is remembered of the key that signs the login (%q) is not followed: the side file was copied, unpacked or restored, or is another user's", ref),
+			"if you trust it, say it once more with --request-key, and its password with --key-password"}
+	}
+	if err := checkSecretRef("--request-key", l.requestKey); err != nil {
+		return nil, err
+	}
+	keyed := evergrant.Config{KeyRef: l.requestKey, KeyPasswordRef: l.requestKeyPassword, KeyAlg: l.requestKeyAlg, ResolveSecret: resolveSecret}
+	has, err := keyed.Credentials(ctx)
+	if e := (*evergrant.Error)(nil); errors.As(err, &e) {
+		its := *e
+		its.Do = strings.NewReplacer("--key-", "--key-", "--key", "--request-key").Replace(e.Do)
+		err = &its
+	}
+	if err != nil {
+		return nil, fmt.Errorf("using --request-key: %w", err)
+	}
+	return has.Key, nil
 }
 
 // fromFile reads the value of a flag from a file if it starts with @.

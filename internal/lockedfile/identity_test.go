@@ -11,7 +11,12 @@ import (
 
 func identity(t *testing.T, path string) string {
 	t.Helper()
-	id, err := lockedfile.Identity(path)
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	id, err := lockedfile.Identity(f)
 	if err != nil || id == "" {
 		t.Fatalf("%q, %v", id, err)
 	}
@@ -56,20 +61,23 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-func TestIdentityIsOfARegularFile(t *testing.T) {
-	dir := t.TempDir()
-	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
-	put(t, file, "")
-	if err := os.Symlink(file, link); err != nil {
-		t.Skip("no symbolic links here:", err)
+// TestReplaceWith: a file that says which it is says it of itself, under its
+// final name too, and what cannot say it takes no file away.
+func TestReplaceWith(t *testing.T) {
+	path := write(t, "former")
+	refused := errors.New("refused")
+	if err := lockedfile.ReplaceWith(path, 0o600, func(*os.File) ([]byte, error) { return nil, refused }); !errors.Is(err, refused) {
+		t.Errorf("the error is lost: %v", err)
 	}
-	for _, path := range []string{dir, link, filepath.Join(dir, "none")} {
-		if id, err := lockedfile.Identity(path); err == nil {
-			t.Errorf("%s is %s", path, id)
-		}
+	has(t, path, "former")
+	if err := lockedfile.ReplaceWith(path, 0o600, func(f *os.File) ([]byte, error) {
+		id, err := lockedfile.Identity(f)
+		return []byte(id), err
+	}); err != nil {
+		t.Fatal(err)
 	}
-	var refused *lockedfile.RefusedError
-	if _, err := lockedfile.Identity(link); !errors.As(err, &refused) {
-		t.Errorf("a link: %v", err)
+	has(t, path, identity(t, path))
+	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }

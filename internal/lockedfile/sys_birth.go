@@ -2,11 +2,14 @@
 
 package lockedfile
 
-import "syscall"
+import (
+	"os"
+	"syscall"
+)
 
 // birthOf knows the time of birth, which these systems tell with the rest.
-func birthOf(path string) (number uint64, birth int64, err error) {
-	fi, err := lstatRegular(path)
+func birthOf(f *os.File) (number uint64, birth int64, err error) {
+	fi, err := f.Stat()
 	if err != nil {
 		return 0, 0, err
 	}

@@ -333,20 +333,15 @@ func judge(magic uint32, m mount) NetworkInfo {
 
 // birthOf asks statx. Where there is none, or a sandbox denies it, nobody tells
 // the birth.
-func birthOf(path string) (number uint64, birth int64, err error) {
+func birthOf(f *os.File) (number uint64, birth int64, err error) {
 	var st unix.Statx_t
-	err = unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_TYPE|unix.STATX_INO|unix.STATX_BTIME, &st)
+	err = unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st)
 	switch {
 	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
-		fi, err := lstatRegular(path)
-		if err != nil {
-			return 0, 0, err
-		}
-		return fi.Sys().(*syscall.Stat_t).Ino, 0, nil
+		number, err = numberOf(f)
+		return number, 0, err
 	case err != nil:
-		return 0, 0, &fs.PathError{Op: "statx", Path: path, Err: err}
-	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return 0, 0, refuse(path, LockNotRegular, nil)
+		return 0, 0, err
 	case st.Mask&unix.STATX_BTIME == 0:
 		return st.Ino, 0, nil
 	}

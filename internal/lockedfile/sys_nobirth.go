@@ -2,13 +2,10 @@
 
 package lockedfile
 
-import "syscall"
+import "os"
 
 // birthOf knows the number only.
-func birthOf(path string) (number uint64, birth int64, err error) {
-	fi, err := lstatRegular(path)
-	if err != nil {
-		return 0, 0, err
-	}
-	return uint64(fi.Sys().(*syscall.Stat_t).Ino), 0, nil
+func birthOf(f *os.File) (number uint64, birth int64, err error) {
+	number, err = numberOf(f)
+	return number, 0, err
 }

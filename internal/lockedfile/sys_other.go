@@ -37,4 +37,4 @@ func holder(path string) (pid int, ok bool) { return 0, false }
 func examine(*os.Root, string, fs.FileInfo) (facts, error) { return facts{links: 1}, nil }
 
 // birthOf knows nothing: there are no numbers of files either.
-func birthOf(string) (uint64, int64, error) { return 0, 0, errors.ErrUnsupported }
+func birthOf(*os.File) (uint64, int64, error) { return 0, 0, errors.ErrUnsupported }

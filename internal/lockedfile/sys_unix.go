@@ -97,11 +97,11 @@ func fillZeros(f *os.File, size int64) error {
 	return nil
 }
 
-// lstatRegular looks at a file that must be a regular one, and no link to one.
-func lstatRegular(path string) (fs.FileInfo, error) {
-	fi, err := os.Lstat(path)
-	if err == nil && !fi.Mode().IsRegular() {
-		err = refuse(path, LockNotRegular, nil)
+// numberOf is the inode number.
+func numberOf(f *os.File) (uint64, error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return 0, err
 	}
-	return fi, err
+	return uint64(fi.Sys().(*syscall.Stat_t).Ino), nil
 }

@@ -128,25 +128,11 @@ func network(path string) (NetworkInfo, error) {
 	return NetworkInfo{}, nil
 }
 
-// birthOf asks for the file's index and the time of its creation, with a handle
-// that neither reads nor writes, so that no lock stands in the way.
-func birthOf(path string) (number uint64, birth int64, err error) {
-	name, err := windows.UTF16PtrFromString(path)
-	if err != nil {
-		return 0, 0, err
-	}
-	h, err := windows.CreateFile(name, 0, windows.FILE_SHARE_READ|windows.FILE_SHARE_WRITE|windows.FILE_SHARE_DELETE, nil,
-		windows.OPEN_EXISTING, windows.FILE_FLAG_OPEN_REPARSE_POINT|windows.FILE_FLAG_BACKUP_SEMANTICS, 0)
-	if err != nil {
-		return 0, 0, &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	defer windows.CloseHandle(h)
+// birthOf is the file's index and the time of its creation.
+func birthOf(f *os.File) (number uint64, birth int64, err error) {
 	var found windows.ByHandleFileInformation
-	if err := windows.GetFileInformationByHandle(h, &found); err != nil {
-		return 0, 0, &fs.PathError{Op: "stat", Path: path, Err: err}
-	}
-	if found.FileAttributes&(windows.FILE_ATTRIBUTE_REPARSE_POINT|windows.FILE_ATTRIBUTE_DIRECTORY) != 0 {
-		return 0, 0, refuse(path, LockNotRegular, nil)
+	if err := windows.GetFileInformationByHandle(windows.Handle(f.Fd()), &found); err != nil {
+		return 0, 0, err
 	}
 	return uint64(found.FileIndexHigh)<<32 | uint64(found.FileIndexLow), found.CreationTime.Nanoseconds(), nil
 }

@@ -35,12 +35,22 @@ func WriteDurable(path string, b []byte, mode fs.FileMode) error {
 // again), or where another SyncDir of the same directory follows before anybody
 // relies on b.
 func WriteReplace(path string, b []byte, mode fs.FileMode) error {
+	return ReplaceWith(path, mode, func(*os.File) ([]byte, error) { return b, nil })
+}
+
+// ReplaceWith is [WriteReplace] of a content that may tell which file it is in (see
+// [Identity]): it is asked for with the new file, still empty and under another
+// name. An error of it is returned, and path stays as it is.
+func ReplaceWith(path string, mode fs.FileMode, content func(*os.File) ([]byte, error)) error {
 	temp := path + tempMark + strconv.FormatUint(rand.Uint64(), 36)
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|noFollow, 0o600)
 	if err != nil {
 		return refuseDir(temp, err)
 	}
-	err = writeAndSync(f, b, mode, path)
+	b, err := content(f)
+	if err == nil {
+		err = writeAndSync(f, b, mode, path)
+	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
 		err = retrySharing(func() error { return os.Rename(temp, path) })
