@@ -26,6 +26,7 @@ const (
 	askToken    askKind = iota // a valid access token
 	askRefresh                 // a newer access token than the one seen
 	askRejected                // a newer one than the one that was rejected
+	askStored                  // what is stored, without a turn and without a refresh
 )
 
 // since is what an explicit refresh saw first thing: whatever is newer is

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -185,6 +186,65 @@ func TestStoredTokenWaitsForNoLock(t *testing.T) {
 		if err != nil || tok.AccessToken.Reveal() != stored[len(stored)-1].Token {
 			t.Errorf("the stored token is not served: %v, %v", tok, err)
 		}
+	})
+}
+
+// sluggish is a store without locks to be had, that counts what is read and, once
+// it hangs, reads for 20 seconds whatever the caller wants.
+type sluggish struct {
+	deaf
+	hangs *atomic.Bool
+	reads *atomic.Int64
+}
+
+func (s sluggish) Get(ctx context.Context, name string) (evergrant.Record, error) {
+	s.reads.Add(1)
+	time.Sleep(time.Millisecond)
+	if s.hangs.Load() {
+		time.Sleep(20 * time.Second)
+	}
+	return s.deaf.Get(ctx, name)
+}
+
+// A store that does not answer held up for a minute callers with a good token in
+// memory, whose own time had ended long before; and each of them read it, where
+// they had shared one flight.
+func TestStoreThatHangsHoldsUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBed(t, rotating, nil)
+		store := sluggish{deaf{b.inStore()}, new(atomic.Bool), new(atomic.Int64)}
+		s := b.openRecord(store)
+		time.Sleep(110 * time.Minute) // it is due
+		if _, err := s.Token(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+
+		store.reads.Store(0)
+		var callers sync.WaitGroup
+		for range 500 {
+			callers.Go(func() {
+				if _, err := s.Token(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		callers.Wait()
+		if n := store.reads.Load(); n > 10 {
+			t.Errorf("500 callers read the store %d times", n)
+		}
+
+		store.hangs.Store(true)
+		for name, wait := range map[string]time.Duration{"patient": time.Hour, "a second": time.Second, "20 ms": 20 * time.Millisecond, "gone": 0} {
+			began := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), wait)
+			_, err := s.Token(ctx)
+			cancel()
+			if took, most := time.Since(began), min(wait, 2*time.Second)+100*time.Millisecond; err != nil || took > most {
+				t.Errorf("%s: %v after %s", name, err, took)
+			}
+		}
+		store.hangs.Store(false)
+		time.Sleep(time.Minute)
 	})
 }
 

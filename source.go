@@ -114,12 +114,13 @@ func (s *Source) Token(ctx context.Context) (*Token, error) {
 	if h != nil && monotonic() < h.until {
 		return h.token, nil
 	}
+	patient := ctx
 	if h != nil && h.good(0) { // renewing ahead of time must not hold up callers
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, h.patience())
+		patient, cancel = context.WithTimeout(ctx, h.patience())
 		defer cancel()
 	}
-	r, err := s.valid(ctx, 0)
+	r, err := s.valid(ctx, patient, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -142,32 +143,41 @@ const briefly = 50 * time.Millisecond
 // minimum that cannot be met is an error that matches ErrTemporary. With min 0
 // it is Token with the details of how the token came about.
 func (s *Source) TokenFor(ctx context.Context, min time.Duration) (*Result, error) {
-	return s.valid(ctx, min)
+	return s.valid(ctx, ctx, min)
 }
 
-func (s *Source) valid(ctx context.Context, min time.Duration) (*Result, error) {
+// valid waits for a refresh as long as patient allows, which ends with ctx.
+func (s *Source) valid(ctx, patient context.Context, min time.Duration) (*Result, error) {
 	if h := s.hot.Load(); h != nil && s.stillGood(h, min) {
 		return &Result{Token: h.token}, nil
 	}
-	r, err := s.do(ctx, ask{min: min})
+	r, err := s.do(patient, ask{min: min})
 	if err != nil {
-		return s.atHand(min, err)
+		return s.atHand(ctx, min, err)
 	}
 	return r, nil
 }
 
 // atHand serves what is stored, else the token in memory, although a flight
 // failed or takes too long, as long as it has not ended: a flight that waits for
-// the lock must not hide for seconds what another process stored.
-func (s *Source) atHand(min time.Duration, err error) (*Result, error) {
+// the lock must not hide for seconds what another process stored. Callers share
+// the look, and a store that does not answer holds up none of them.
+func (s *Source) atHand(ctx context.Context, min time.Duration, err error) (*Result, error) {
 	var e *Error
-	if h := s.hot.Load(); h == nil || !errors.As(err, &e) || errors.Is(err, ErrClosed) {
+	if s.hot.Load() == nil || !errors.As(err, &e) || errors.Is(err, ErrClosed) {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(s.base, briefly)
-	defer cancel()
-	if r := s.meanwhile(ctx, ask{min: min}); r != nil {
-		return r, nil
+	if f, err := s.flight(ask{kind: askStored, min: min}); err == nil {
+		late := time.NewTimer(briefly)
+		defer late.Stop()
+		select {
+		case <-f.done:
+			if f.result != nil {
+				return f.result, nil
+			}
+		case <-late.C:
+		case <-ctx.Done():
+		}
 	}
 	h := s.hot.Load()
 	if !h.good(min) {
@@ -295,6 +305,10 @@ func (s *Source) fly(q ask, f *flight) {
 		s.mu.Unlock()
 		close(f.done)
 	}()
+	if q.kind == askStored {
+		f.result = s.meanwhile(ctx, ask{min: q.min})
+		return
+	}
 	if !s.takeTurn() {
 		if f.result = s.meanwhile(ctx, q); f.result != nil {
 			s.warn(f.result)

@@ -192,7 +192,7 @@ var mutations = []mutation{
 	{id: "P6-failed", promise: "P6", breaks: "a failed refresh gives an error instead of the token that is still good",
 		edits: []edit{
 			{"engine.go", `if q.kind != askToken || h.undecided() ||`, `if true || q.kind != askToken || h.undecided() ||`},
-			{"source.go", `if h := s.hot.Load(); h == nil || !errors.As`, `if h := s.hot.Load(); true || h == nil || !errors.As`},
+			{"source.go", `if s.hot.Load() == nil || !errors.As`, `if true || s.hot.Load() == nil || !errors.As`},
 		},
 		pkg: ".", run: "^TestP6ValidTokenIsServed$", quick: true},
 	{id: "P6-minimum", promise: "P6", breaks: "a token that ends before the minimum asked for is served as if it did not",
