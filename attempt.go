@@ -236,10 +236,13 @@ func (x *attempt) ended(ctx context.Context, f finding) outcome {
 		Refresh: x.st.mark(x.sent), TokenURL: x.t.id.TokenURL, ClientID: x.t.id.ClientID,
 		At: time.Now().UTC().Round(0), Rule: f.Rule, Code: f.Code, Says: f.Says, Do: f.Do,
 	}
+	if x.st.Grant.TokenURL == "" {
+		v.Grant = x.t.id // so that the next try need not be told again
+	}
 	if x.st.Doubt != nil {
 		v.LostAt = x.st.Doubt.Since.At
 	} else if x.st.Grant.TokenURL != x.t.id.TokenURL {
-		v.Do = "check that " + x.t.id.TokenURL + " is the host that issued the token (it never worked for this grant); else: " + f.Do
+		v.Do = "check that " + x.t.id.TokenURL + " issued the token, and to the client " + x.t.id.ClientID + " (neither has worked for this grant yet); if so: " + f.Do
 	}
 	x.st.Dead, x.st.Intent, x.st.Doubt = v, nil, nil
 	x.remember(f)

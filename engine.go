@@ -293,7 +293,7 @@ func (g *engine) attempt(ctx context.Context, s session, h holding, t terms, c c
 		Refresh: h.st.mark(x.sent), Access: h.st.mark(h.file.AccessToken()), Base: h.st.mark(string(h.file.Bytes())),
 		Started: thisMoment(), Deadline: deadline.UTC().Round(0), Replay: d.replay, Row: d.row, Grant: t.id,
 	}
-	if h.st.Grant.TokenURL == "" && g.cfg.TokenURL == "" {
+	if g.cfg.TokenURL == "" && h.st.remembered().TokenURL == "" {
 		g.emit(Identified{Grant: g.place.id(), Provider: t.id.Provider, TokenURL: t.id.TokenURL})
 	}
 	if x.try, err = s.begin(ctx, h, &x.st); err != nil {

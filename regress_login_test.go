@@ -747,3 +747,28 @@ func TestLoginDoesNotWaitForARescueFile(t *testing.T) {
 	}
 	b.living()
 }
+
+// A first refresh that ended in a verdict left only endpoint and client behind:
+// the provider was gone for good, and without its fields the file was no token
+// file any more.
+func TestFirstVerdictIsRememberedWhole(t *testing.T) {
+	b := newBed(t, rotating)
+	b.write(b.path, fmt.Appendf(nil, `{"auth": {"token": "gone", "refresh": %q}}`, b.grant.RefreshToken))
+	told := func(c *evergrant.Config) {
+		c.Fields = map[string]string{"access_token": "/auth/token", "refresh_token": "/auth/refresh"}
+		short(c)
+	}
+	b.idp.Next("lost")
+	if _, err := b.refresh(evergrant.RefreshOptions{}, told); !errors.Is(err, evergrant.ErrTemporary) {
+		t.Fatal(err)
+	}
+	if _, err := b.refresh(evergrant.RefreshOptions{Replay: true}, bare); !errors.Is(err, evergrant.ErrNeedsLogin) {
+		t.Fatal(err)
+	}
+	if _, err := b.refresh(evergrant.RefreshOptions{}, bare); !errors.Is(err, evergrant.ErrNeedsLogin) {
+		t.Errorf("the verdict is forgotten: %v", err)
+	}
+	if st, err := b.open(bare).Status(t.Context()); err != nil || st.Provider != b.cfg.Provider || st.TokenURL != b.cfg.TokenURL || st.ClientID != "app" {
+		t.Errorf("%+v, %v", st, err)
+	}
+}

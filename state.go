@@ -255,6 +255,7 @@ type verdict struct {
 	Refresh  string
 	TokenURL string
 	ClientID string
+	Grant    identity // with which it was sent, where nothing ever succeeded
 	At       time.Time
 	Rule     string
 	Code     string
@@ -268,6 +269,7 @@ func (v *verdict) members() []member {
 		{"refresh", &v.Refresh},
 		{"token_url", &v.TokenURL},
 		{"client_id", &v.ClientID},
+		{"grant", &v.Grant},
 		{"at", &v.At},
 		{"rule", &v.Rule},
 		{"code", &v.Code},
@@ -545,7 +547,7 @@ func (st *state) remembered() identity {
 	case st.Doubt != nil:
 		return st.Doubt.Grant
 	case st.Dead != nil:
-		return identity{TokenURL: st.Dead.TokenURL, ClientID: st.Dead.ClientID}
+		return st.Dead.Grant
 	}
 	return st.Grant
 }
@@ -576,6 +578,9 @@ func (st *state) references() []reference {
 	if st.Doubt != nil {
 		refs = append(refs, st.Doubt.Grant.references()...)
 	}
+	if st.Dead != nil {
+		refs = append(refs, st.Dead.Grant.references()...)
+	}
 	return refs
 }
 
@@ -603,6 +608,10 @@ func (st *state) lent() state {
 	if st.Doubt != nil {
 		d := *st.Doubt
 		out.Doubt = &d
+	}
+	if st.Dead != nil {
+		v := *st.Dead
+		out.Dead = &v
 	}
 	for _, r := range out.references() {
 		*r.at = strings.TrimPrefix(*r.at, Elsewhere)
