@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -106,11 +107,23 @@ func makers() []maker {
 	}
 }
 
+// saysJSON reports whether --json is among the flags.
+func saysJSON(args []string) bool {
+	if i := slices.Index(args, "--"); i >= 0 {
+		args = args[:i]
+	}
+	return slices.Contains(args, "--json")
+}
+
 // newRoot is the command tree. Where the first argument names a command, only
 // that one is made: scripts run `token` many times, and half of its start would
 // go into flags and help texts of the others.
 func newRoot(u *ui, args []string) *cobra.Command {
 	root := bareRoot(u)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		u.json = u.json || saysJSON(args) // flags behind the wrong one were not read
+		return usageError{err, "see `" + cmd.CommandPath() + " --help`"}
+	})
 	for _, m := range makers() {
 		if len(args) > 0 && args[0] == m.name {
 			root.AddCommand(m.make(u))
@@ -157,9 +170,6 @@ Start with
 	}
 	root.PersistentFlags().BoolVar(&u.json, "json", false, "print results and errors as JSON")
 	root.PersistentFlags().BoolVarP(&u.quiet, "quiet", "q", false, "print results and errors only")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{err, "see `" + cmd.CommandPath() + " --help`"}
-	})
 	root.SetOut(u.out)
 	root.SetErr(u.err)
 	root.SuggestionsMinimumDistance = 2
