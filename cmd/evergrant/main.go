@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -42,6 +43,9 @@ const exitCodes = `Exit codes:
   5  misconfigured or blocked: the client, scope, endpoint or a policy; the grant is kept
   6  storage: refused before sending, or the answer is held in the file named in the message`
 
+// politePause is how long a command may take to stop without a word.
+const politePause = 500 * time.Millisecond
+
 func main() {
 	stack.Grow()
 	os.Exit(run())
@@ -54,8 +58,12 @@ func run() int {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // not Ignore: children would inherit it
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	u := newUI(os.Stdout, os.Stderr)
+	context.AfterFunc(ctx, func() {
+		stop() // a second signal ends the process at once
+		time.Sleep(politePause)
+		u.say("stopping; the answer to what was sent is waited for, so that it is not lost (a second signal ends this at once)")
+	})
 	err := newRoot(u, os.Args[1:]).ExecuteContext(ctx)
 	if err == nil {
 		err = u.flush()
