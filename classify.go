@@ -43,8 +43,8 @@ var unsentRows = map[string]finding{
 	"gate":     {Outcome: Misconfigured, Rule: "unsent-gate", Says: "the provider's host name leads to an address that is not allowed", Do: "check the token endpoint; nothing was sent"},
 	"dns":      {Outcome: Transient, Rule: "unsent-dns", Says: "the provider's host name could not be resolved", Do: "check the network and the host name; nothing was sent"},
 	"proxy":    {Outcome: Transient, Rule: "unsent-proxy", Says: "the proxy did not let the request through", Do: "check HTTPS_PROXY and the proxy; nothing was sent"},
-	"connect":  {Outcome: Transient, Rule: "unsent-connect", Says: "the provider could not be reached", Do: "check the network; nothing was sent, so trying again is safe"},
-	"tls":      {Outcome: Transient, Rule: "unsent-tls", Says: "no secure connection to the provider came about", Do: "check the network; nothing was sent, so trying again is safe"},
+	"connect":  {Outcome: Transient, Rule: "unsent-connect", Says: "the provider could not be reached", Do: "check the network, and the host and port of the endpoint; nothing was sent, so trying again is safe"},
+	"tls":      {Outcome: Transient, Rule: "unsent-tls", Says: "no secure connection to the provider came about", Do: "check the network, and that the endpoint is one for https; nothing was sent, so trying again is safe"},
 	"deadline": {Outcome: Transient, Rule: "unsent-deadline", Says: "no connection to the provider came about in time", Do: "check the network; nothing was sent, so trying again is safe"},
 }
 

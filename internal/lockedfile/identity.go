@@ -13,10 +13,11 @@ import (
 //
 // It is no proof against who writes the file system itself, such as the maker of
 // a disk image. Linux tells the birth on ext4, xfs, btrfs, tmpfs and most others,
-// and nobody can set it. macOS, FreeBSD, NetBSD and Windows tell it, and unpacking
-// a file can set it there, so that who made the archive has only the number to
-// guess; elsewhere too the number stands alone. Some file systems that have no
-// numbers of their own (FAT, sshfs) make them up anew at each mount.
+// and nobody can set it. macOS, FreeBSD and NetBSD tell it, and unpacking a file can
+// set it there, so that who made the archive has only the number to guess;
+// elsewhere too the number stands alone (Windows counts in it how often it was
+// used). Some file systems that have no numbers of their own (FAT, sshfs) make them
+// up anew at each mount, or for each name.
 func Identity(f *os.File) (string, error) {
 	number, birth, err := birthOf(f)
 	if err != nil {

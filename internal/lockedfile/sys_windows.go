@@ -128,11 +128,13 @@ func network(path string) (NetworkInfo, error) {
 	return NetworkInfo{}, nil
 }
 
-// birthOf is the file's index and the time of its creation.
+// birthOf is the file's index, which NTFS gives out only once. The time of its
+// creation tells nothing: a file that is renamed to the name of one that was there a
+// moment ago may inherit that one's.
 func birthOf(f *os.File) (number uint64, birth int64, err error) {
 	var found windows.ByHandleFileInformation
 	if err := windows.GetFileInformationByHandle(windows.Handle(f.Fd()), &found); err != nil {
 		return 0, 0, err
 	}
-	return uint64(found.FileIndexHigh)<<32 | uint64(found.FileIndexLow), found.CreationTime.Nanoseconds(), nil
+	return uint64(found.FileIndexHigh)<<32 | uint64(found.FileIndexLow), 0, nil
 }
