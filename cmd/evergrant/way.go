@@ -31,11 +31,12 @@ func (l *loginFlow) withPerson(ctx context.Context, c login.Config) (*login.Gran
 // show tells the person what to do.
 func (l *loginFlow) show(p login.Prompt) {
 	if l.u.json {
-		v := map[string]any{"open": p.URL, "user_code": p.UserCode, "expires_at": p.Expires, "opened": p.Opened}
 		if p.Problem != nil {
-			v = map[string]any{"warning": p.Problem.Error()}
+			l.u.warn(p.Problem.Error(), "")
 		}
-		l.u.jsonLine(v)
+		if p.URL != "" && l.u.first("open "+p.URL) { // whoever reads it must not open it twice
+			l.u.jsonLine(map[string]any{"open": p.URL, "user_code": p.UserCode, "expires_at": p.Expires, "opened": p.Opened})
+		}
 		return
 	}
 	if p.Problem != nil {
