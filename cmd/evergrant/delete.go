@@ -95,7 +95,14 @@ func (d *deletion) openOnce(ctx context.Context, grant string) (*evergrant.Sourc
 	if d.store, err = unlocked(ctx, d.u); err != nil {
 		return nil, err
 	}
-	return openIn(d.store, grant, cfg)
+	src, err := openIn(d.store, grant, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := varsFit(ctx, src, cfg); err != nil {
+		return nil, errors.Join(err, src.Close())
+	}
+	return src, nil
 }
 
 // agreed asks a person. A token file was made by another program as often as

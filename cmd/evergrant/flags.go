@@ -119,8 +119,16 @@ func (t *target) config() (evergrant.Config, error) {
 	if cfg.Fields, err = pairs("--field", t.fields); err != nil {
 		return cfg, err
 	}
+	if err := knownFields(cfg.Fields); err != nil {
+		return cfg, err
+	}
 	if cfg.Vars, err = pairs("--var", t.vars); err != nil {
 		return cfg, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Vars)) {
+		if cfg.Vars[name] == "" { // it would count as not given, and the default leads elsewhere
+			return cfg, usageError{fmt.Errorf("--var %s= gives no value", name), "give a value, or leave it out for the default"}
+		}
 	}
 	if cfg.HTTP.RootCAs, err = readCAs(t.caCert); err != nil {
 		return cfg, err
@@ -168,6 +176,9 @@ func (t *target) open(ctx context.Context, grant string, change func(*evergrant.
 	}
 	if err != nil {
 		return nil, err
+	}
+	if err := varsFit(ctx, src, cfg); err != nil {
+		return nil, errors.Join(err, src.Close())
 	}
 	context.AfterFunc(ctx, func() { src.Close() })
 	return src, nil

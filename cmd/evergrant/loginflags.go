@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -59,7 +58,7 @@ func (l *loginFlow) possible(at string, cfg evergrant.Config) error {
 	}
 	for name := range cfg.Vars {
 		if _, ok := p.Vars[name]; !ok && l.sets(name) { // a slip would lead to another place without a word
-			return usageError{fmt.Errorf("%s has no variable %s", p.Title, name), variablesHint(p)}
+			return noSuchVar(p, name)
 		}
 	}
 	if l.ask.grant != "" || strings.Contains(at, "://") || l.issuer != "" {
@@ -74,13 +73,6 @@ func (l *loginFlow) possible(at string, cfg evergrant.Config) error {
 // sets reports whether the command line sets a variable.
 func (l *loginFlow) sets(name string) bool {
 	return slices.ContainsFunc(l.vars, func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
-}
-
-func variablesHint(p *provider.Provider) string {
-	if len(p.Vars) == 0 {
-		return "it has none: leave --var out"
-	}
-	return "it has " + strings.Join(slices.Sorted(maps.Keys(p.Vars)), ", ") + "; `evergrant providers " + p.Name + "` says what they are for"
 }
 
 // entry is the catalog's entry for the login: the one that was named with

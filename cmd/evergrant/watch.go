@@ -127,10 +127,14 @@ func opener(ctx context.Context, t *target, targets []string) (func(string) (*ev
 			return t.open(ctx, name, nil)
 		}
 		src, err := openIn(store, name, cfg)
-		if err == nil {
-			context.AfterFunc(ctx, func() { src.Close() })
+		if err != nil {
+			return nil, err
 		}
-		return src, err
+		if err := varsFit(ctx, src, cfg); err != nil {
+			return nil, errors.Join(err, src.Close())
+		}
+		context.AfterFunc(ctx, func() { src.Close() })
+		return src, nil
 	}
 	return open, targets, nil
 }
