@@ -45,8 +45,16 @@ func isKept(name string) bool {
 	return err == nil && store.Has(name)
 }
 
+// errHomeless: the environment does not say where this person's store is.
+var errHomeless = errors.New("there is no place for grants that are kept by name")
+
 // openStore opens the person's store of named grants.
 func openStore(u *ui) (*keyring.Store, error) {
+	if os.Getenv(envStore) == "" {
+		if _, err := keyring.DefaultDir(); err != nil {
+			return nil, usageError{fmt.Errorf("%w: %w", errHomeless, err), "set HOME or XDG_DATA_HOME, or name a folder with " + envStore}
+		}
+	}
 	return keyring.Open(keyring.Config{Dir: os.Getenv(envStore), Key: keyring.Key{Passphrase: u.passphrase}})
 }
 

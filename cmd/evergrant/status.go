@@ -74,7 +74,10 @@ func allRows(ctx context.Context, t *target) ([]statusRow, error) {
 	if err == nil {
 		kept, err = keptRows(ctx, store, cfg)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errHomeless): // there can be none
+		t.u.warn(err.Error(), hintOf(err))
+	case err != nil:
 		kept = []statusRow{{Grant: "(kept grants)", Named: true, Failed: err}}
 	}
 	return append(rows, kept...), nil
