@@ -222,6 +222,7 @@ func (l *loginFlow) kept(ctx context.Context, document []byte, cfg evergrant.Con
 	if err := l.keep(ctx, l.u, document, cfg); err != nil {
 		return err
 	}
+	l.u.done = "the login was made and is kept as " + l.target0()
 	src, err := l.openKept()
 	if err != nil {
 		return err

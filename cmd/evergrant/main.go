@@ -36,7 +36,7 @@ const (
 
 const exitCodes = `Exit codes:
   0  done
-  1  internal error
+  1  internal error, or the output could not be written
   2  usage, or a token file that is missing or not one JSON object with the token members once
   3  a new login is needed: the grant has ended, or is in doubt past recovery
   4  temporary, or in doubt with recovery left: nothing is lost, try again
@@ -72,7 +72,7 @@ func run() int {
 	if errors.As(err, &told) {
 		return int(told)
 	}
-	if err != nil {
+	if err != nil && !nobodyReads(err) {
 		u.fail(err)
 	}
 	return exitCode(err)

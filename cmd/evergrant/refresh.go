@@ -45,6 +45,9 @@ without secrets, so the next run needs no flags.
 			if err != nil {
 				return err
 			}
+			if r.Outcome == evergrant.Fresh {
+				u.done = "the refresh was made and its answer is stored"
+			}
 			return printRefreshed(u, args[0], r, show)
 		},
 	}

@@ -59,6 +59,9 @@ raw, json and env only; ` + "`evergrant proxy`" + ` makes the proofs.
 			if err != nil {
 				return err
 			}
+			if r.Outcome == evergrant.Fresh {
+				u.done = "the token was refreshed and is stored"
+			}
 			if as.user && user == "" {
 				if user, err = accountFor(cmd.Context(), src); err != nil {
 					return err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -22,6 +23,7 @@ import (
 type ui struct {
 	json  bool
 	quiet bool
+	done  string // what a command has done that a lost result does not undo
 
 	out *buffered
 	err io.Writer
@@ -48,9 +50,33 @@ func (u *ui) flush() error {
 	_, err := u.out.to.Write(u.out.Bytes())
 	u.out.Reset()
 	if err != nil {
-		return fmt.Errorf("writing the result: %w", err)
+		return outputError{err, u.done}
 	}
 	return nil
+}
+
+// outputError: the result could not be written. What was done stays done.
+type outputError struct {
+	error
+	done string
+}
+
+func (e outputError) Error() string {
+	if e.done == "" {
+		return "the output could not be written: " + e.error.Error()
+	}
+	return e.done + "; the output could not be written: " + e.error.Error()
+}
+
+func (e outputError) Unwrap() error { return e.error }
+func (e outputError) Hint() string {
+	return "make room where standard output goes to, or let it go elsewhere"
+}
+
+// nobodyReads: whoever read the output has gone, as `head` does, and needs no
+// message.
+func nobodyReads(err error) bool {
+	return errors.As(err, new(outputError)) && errors.Is(err, syscall.EPIPE)
 }
 
 // printf adds to the result.
