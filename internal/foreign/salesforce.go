@@ -46,6 +46,9 @@ func parseForce(s string) (Grant, error) {
 
 func writeForce(g Grant) ([]byte, error) {
 	u, err := url.Parse(g.TokenURL)
+	if err == nil && u.Scheme == "http" {
+		return nil, &Error{"an sfdx auth URL always means https, and the token endpoint of this grant is http", "use token-response"}
+	}
 	if err != nil || u.Scheme != "https" || u.Path != salesforceToken {
 		return nil, &Error{"the format is for Salesforce, whose token endpoint ends in " + salesforceToken, "use token-response"}
 	}

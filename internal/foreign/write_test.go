@@ -218,7 +218,7 @@ func TestWriteRefused(t *testing.T) {
 		"google without secret":     {"google-authorized-user", with(func(g *foreign.Grant) { g.ClientSecret = oauth.Secret{} }, "google", ""), "client's id and secret"},
 		"google without refresh":    {"google-authorized-user", with(func(g *foreign.Grant) { g.RefreshToken = oauth.Secret{} }, "google", ""), "refresh token"},
 		"force: not Salesforce":     {"force-url", full("", "https://issuer.example/token"), "Salesforce"},
-		"force: plain http":         {"force-url", full("", "http://localhost/services/oauth2/token"), "Salesforce"},
+		"force: plain http":         {"force-url", full("", "http://localhost/services/oauth2/token"), "token endpoint of this grant is http"},
 		"force: no client":          {"force-url", with(func(g *foreign.Grant) { g.ClientID = "" }, "", "https://a.example/services/oauth2/token"), "client id and a refresh token"},
 		"force: secret with a mark": {"force-url", with(func(g *foreign.Grant) { g.ClientSecret = oauth.NewSecret("SECRET@x") }, "", "https://a.example/services/oauth2/token"), "letters, digits"},
 		"rclone: unknown provider":  {"rclone", full("", ""), "no backend"},
