@@ -35,7 +35,11 @@ func (l *loginFlow) again(ctx context.Context, at string, cfg *evergrant.Config,
 		return at, err
 	}
 	if at != "" && at != s.Provider && at != s.Issuer {
+		l.replaces(s)
 		return at, nil // somewhere else: nothing of before counts
+	}
+	if cfg.ClientID != "" && s.ClientID != "" && cfg.ClientID != s.ClientID || l.movesTo(s, cfg) {
+		l.replaces(s)
 	}
 	if at = l.sameServer(s, cfg); at == "" {
 		return "", usageError{fmt.Errorf("where %s came from is not remembered", l.target0()), "name the provider or issuer: evergrant login TARGET"}
@@ -55,6 +59,40 @@ func (l *loginFlow) again(ctx context.Context, at string, cfg *evergrant.Config,
 		l.sameClient(ctx, src, s, cfg)
 	}
 	return at, nil
+}
+
+// replaces warns, before a person is bothered, that another grant is there: the
+// login puts the new one in its place, and no server is told.
+func (l *loginFlow) replaces(s evergrant.Status) {
+	of := ""
+	if from := comesFrom(s); from != "-" {
+		of += " of " + from
+	}
+	if s.ClientID != "" {
+		of += " (client " + s.ClientID + ")"
+	}
+	other := "--name"
+	if l.name == "" {
+		other = "--file"
+	}
+	l.u.warn("the grant"+of+" that is kept as "+l.target0()+" will be replaced by this login, and not revoked",
+		"to keep both, stop here and choose another "+other+"; to end the one that is there, run `evergrant revoke "+l.target0()+"` before")
+}
+
+// movesTo reports whether --var leads to another place than the grant is from,
+// such as from production to a sandbox.
+func (l *loginFlow) movesTo(s evergrant.Status, cfg *evergrant.Config) bool {
+	p, err := cfg.Catalog.Get(s.Provider)
+	if s.Provider == "" || err != nil {
+		return false
+	}
+	was := p.VarsIn(s.TokenURL)
+	for name, value := range cfg.Vars {
+		if before := was[name]; before != "" && before != value {
+			return true
+		}
+	}
+	return false
 }
 
 // sameClient takes over how the client authenticated, unless the command line
