@@ -95,7 +95,11 @@ func (i *importing) run(ctx context.Context, path string) error {
 	if err := i.free(ctx, path); err != nil {
 		return err
 	}
-	cfg, err := i.configFor(g)
+	known, err := i.remembered(ctx)
+	if err != nil {
+		return err
+	}
+	cfg, err := i.configFor(g, known)
 	if err != nil {
 		return err
 	}
@@ -175,16 +179,72 @@ func (i *importing) free(ctx context.Context, path string) error {
 	return nil
 }
 
-// configFor is what the flags say of the grant, and else the file.
-func (i *importing) configFor(g foreign.Grant) (evergrant.Config, error) {
+// remembered is what a token file's side file says of its grant: evergrant's own
+// files are taken over with it. References that are not followed there are left
+// out.
+func (i *importing) remembered(ctx context.Context) (evergrant.Status, error) {
+	dir, name := filepath.Split(i.from)
+	if i.from == "-" || !isThere(filepath.Join(dir, "."+name+".evergrant")) {
+		return evergrant.Status{}, nil
+	}
+	src, err := evergrant.OpenFile(i.from, evergrant.Config{ResolveSecret: resolveSecret})
+	if err != nil {
+		return evergrant.Status{}, err
+	}
+	defer src.Close()
+	s, err := src.Status(ctx)
+	if err != nil {
+		return s, err
+	}
+	for _, ref := range []*string{&s.SecretRef, &s.KeyRef, &s.KeyPasswordRef, &s.CertRef} {
+		if strings.HasPrefix(*ref, evergrant.Elsewhere) {
+			*ref = ""
+			i.u.warn("how the client authenticates is remembered beside "+i.from+", and not followed: the side file was copied, unpacked or restored, or is another user's", "if you trust it, say it with --client-secret or --key")
+		}
+	}
+	if s.GrantType != "" {
+		i.u.warn(i.from+" is renewed by asking again ("+s.GrantType+"), and how is not taken over", "set it up with `evergrant login --grant "+s.GrantType+"`")
+	}
+	return s, nil
+}
+
+// asRemembered fills in what is remembered of the grant, unless a flag leads to
+// another server or client.
+func asRemembered(cfg *evergrant.Config, known evergrant.Status) {
+	if cfg.Provider != "" && cfg.Provider != known.Provider || cfg.TokenURL != "" && cfg.TokenURL != known.TokenURL {
+		return
+	}
+	cfg.Provider, cfg.TokenURL, cfg.Issuer = known.Provider, known.TokenURL, cmp.Or(cfg.Issuer, known.Issuer)
+	if len(cfg.Params) == 0 {
+		cfg.Params = known.Params
+	}
+	if len(cfg.Vars) == 0 {
+		cfg.Vars = known.Vars
+	}
+	if cfg.ClientID != "" && cfg.ClientID != known.ClientID {
+		return
+	}
+	cfg.ClientID, cfg.AuthMethod = known.ClientID, cmp.Or(cfg.AuthMethod, known.AuthMethod)
+	if cfg.SecretRef == "" && cfg.KeyRef == "" {
+		cfg.SecretRef, cfg.KeyRef, cfg.KeyPasswordRef, cfg.KeyAlg, cfg.CertRef = known.SecretRef, known.KeyRef, known.KeyPasswordRef, known.KeyAlg, known.CertRef
+	}
+}
+
+// configFor is what the flags say of the grant, and else the file and what is
+// remembered of it.
+func (i *importing) configFor(g foreign.Grant, known evergrant.Status) (evergrant.Config, error) {
 	cfg, err := i.config()
 	if err != nil {
 		return cfg, err
 	}
+	asRemembered(&cfg, known)
 	if cfg.Provider == "" { // an endpoint of one's own is of the same dialect
 		cfg.Provider, cfg.TokenURL = g.Provider, cmp.Or(cfg.TokenURL, g.TokenURL)
 	}
 	cfg.ClientID = cmp.Or(cfg.ClientID, g.ClientID)
+	if err := varsOf(cfg.Provider, cfg); err != nil {
+		return cfg, err
+	}
 	if cfg.SecretRef == "" && i.refersTo(g) {
 		path, err := absolute(i.from)
 		if err != nil {
@@ -252,6 +312,7 @@ type imported struct {
 
 func (i *importing) report(g foreign.Grant, cfg evergrant.Config) error {
 	kept := cmp.Or(i.name, i.file)
+	i.u.done = "the grant was imported and is kept as " + kept
 	if g.Note != "" {
 		i.u.warn(g.Note, "")
 	}
