@@ -118,7 +118,11 @@ func (p *patient) diagnose() []advice {
 	}
 	out = append(out, ends(s)...)
 	if s.Rotates == "yes" {
-		add(false, "the provider replaces the refresh token at each refresh: every other copy of this file is worthless after the next one", "let all programs use this one file")
+		what := "file"
+		if p.named {
+			what = "grant"
+		}
+		add(false, "the provider replaces the refresh token at each refresh: every other copy of this "+what+" is worthless after the next one", "let all programs use this one "+what)
 	}
 	if s.Last != "" && s.Last != evergrant.Fresh && plan.Problem == nil {
 		add(false, "the last try ("+ago(s.LastAt)+") failed: "+s.LastSays, "`evergrant refresh` tries again")
@@ -155,13 +159,19 @@ func (p *patient) explain(u *ui, list []advice) {
 	row("grant", s.Grant+" ("+s.Layout+")")
 	row("kept", p.kept)
 	row("account", s.Account)
-	row("provider", providerTitle(s.Provider))
+	if s.Provider != "" || s.Issuer == "" {
+		row("provider", providerTitle(s.Provider))
+	}
 	row("issuer", s.Issuer)
 	row("token endpoint", orDash(s.TokenURL))
 	row("client id", orDash(s.ClientID))
 	row("state", stateWords[s.State])
 	if !s.ExpiresAt.IsZero() {
-		row("access token until", until(s.ExpiresAt)+", "+expiryWords[s.ExpiryFrom])
+		words := until(s.ExpiresAt)
+		if from := expiryWords[s.ExpiryFrom]; from != "" {
+			words += ", " + from
+		}
+		row("access token until", words)
 	}
 	if !s.RefreshAt.IsZero() {
 		row("renewed from", until(s.RefreshAt))

@@ -159,7 +159,7 @@ func printStatus(u *ui, rows []statusRow) error {
 			continue
 		}
 		s := r.Status
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", printable(r.Grant), s.State, orDash(s.Provider), accessWords(s), refreshWords(s), lastWords(s))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", printable(r.Grant), s.State, printable(orDash(cmp.Or(s.Provider, s.Issuer))), accessWords(s), refreshWords(s), lastWords(s))
 	}
 	w.Flush()
 	return u.flush() // the table stands before the messages, and also when the exit code is not 0
