@@ -125,9 +125,10 @@ func (s *Server) patchHabits(_ *http.Request, in json.RawMessage) (any, error) {
 func (s *Server) postGrant(_ *http.Request, in GrantSpec) (any, error) {
 	g := s.NewGrant(in)
 	return struct {
-		ID    string          `json:"id"`
-		Token json.RawMessage `json:"token"`
-	}{g.ID, g.TokenJSON()}, nil
+		ID       string          `json:"id"`
+		ClientID string          `json:"client_id"`
+		Token    json.RawMessage `json:"token"`
+	}{g.ID, s.GrantState(g.ID).ClientID, g.TokenJSON()}, nil
 }
 
 func (s *Server) getGrant(r *http.Request, _ struct{}) (any, error) {
@@ -188,7 +189,7 @@ GET   /_sim/                    this page
 GET   /_sim/ledger              every request so far, without tokens; ?grant=ID one grant's token requests
 GET   /_sim/habits              the habits now
 PATCH /_sim/habits              {"rotation": true, "grace": "30s"}
-POST  /_sim/grants              {"client_id": "…", "scope": "…"} makes a grant; answers {"id", "token"}
+POST  /_sim/grants              {"client_id": "…", "scope": "…"} makes a grant; answers {"id", "client_id", "token"}; the client is "client" unless named
 GET   /_sim/grants              ids of all grants
 GET   /_sim/grants/{id}         its state, with raw tokens
 POST  /_sim/grants/{id}/revoke  ends it, as an administrator would

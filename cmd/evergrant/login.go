@@ -31,7 +31,7 @@ type loginFlow struct {
 func loginCommand(u *ui) *cobra.Command {
 	l := &loginFlow{target: &target{u: u}}
 	cmd := &cobra.Command{
-		Use:   "login TARGET",
+		Use:   "login [TARGET]",
 		Short: "Get a grant: by browser, device code, key or secret",
 		Long: `Get a grant and keep it. TARGET is a provider of the catalog (see evergrant
 providers), the issuer URL of an authorization server, or the URL of an API or
@@ -58,7 +58,7 @@ it is made as this one was, but for what its own flags say (--auth-param and
   evergrant login https://api.example.com/mcp                  nothing but the URL, where the server registers clients
   evergrant login salesforce --grant jwt-bearer --client-id ID --key file:server.key --subject me@example.com --audience https://login.salesforce.com
   evergrant login --name work-sf                               again`,
-		Args: takes(0, 1, "evergrant login TARGET"),
+		Args: takes(0, 1, "evergrant login [TARGET]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return l.run(cmd.Context(), strings.Join(args, ""), cmd.Flags().Changed)
 		},

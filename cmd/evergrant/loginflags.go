@@ -22,7 +22,7 @@ func (l *loginFlow) flags(cmd *cobra.Command) {
 	l.keeping.flags(cmd)
 	f := cmd.Flags()
 	f.Lookup("scope").Usage = "`scopes` to ask for, separated by spaces; those that a refresh token needs are added"
-	f.Lookup("timeout").Usage = "how long to wait for the person (default 5m)"
+	f.Lookup("timeout").Usage, f.Lookup("timeout").DefValue = "how long to wait for the person", "5m"
 	f.BoolVar(&l.device, "device", false, "show a code to type on another device (RFC 8628)")
 	f.BoolVar(&l.noBrowser, "no-browser", false, "print the URL, and take the address at which the browser ended from standard input")
 	f.BoolVar(&l.online, "online", false, "ask for no refresh token")

@@ -146,6 +146,7 @@ func newRoot(u *ui, args []string) *cobra.Command {
 
 // bareRoot is the command without its sub-commands.
 func bareRoot(u *ui) *cobra.Command {
+	var asked bool // for the version
 	root := &cobra.Command{
 		Use:   "evergrant",
 		Short: "Keep OAuth 2.0 grants alive",
@@ -173,9 +174,13 @@ Start with
 			return usageError{fmt.Errorf("there is no command %q", args[0]), hint}
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asked {
+				return printVersion(u)
+			}
 			return cmd.Help()
 		},
 	}
+	root.Flags().BoolVar(&asked, "version", false, "print the version")
 	root.PersistentFlags().BoolVar(&u.json, "json", false, "print results and errors as JSON")
 	root.PersistentFlags().BoolVarP(&u.quiet, "quiet", "q", false, "print results and errors only")
 	root.SetOut(u.out)

@@ -37,7 +37,7 @@ func writeMan(root *cobra.Command, dir string) ([]string, error) {
 		return nil, err
 	}
 	var pages []string
-	for _, c := range append([]*cobra.Command{root}, root.Commands()...) {
+	for _, c := range withAllBelow(root) {
 		path := filepath.Join(dir, pageName(c)+".1")
 		if err := os.WriteFile(path, []byte(manPage(c)), 0o644); err != nil {
 			return nil, err
@@ -45,6 +45,15 @@ func writeMan(root *cobra.Command, dir string) ([]string, error) {
 		pages = append(pages, path)
 	}
 	return pages, nil
+}
+
+// withAllBelow is a command and all below it.
+func withAllBelow(c *cobra.Command) []*cobra.Command {
+	all := []*cobra.Command{c}
+	for _, sub := range c.Commands() {
+		all = append(all, withAllBelow(sub)...)
+	}
+	return all
 }
 
 func pageName(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath(), " ", "-") }
@@ -63,7 +72,7 @@ func manPage(c *cobra.Command) string {
 	}
 	section(&b, "EXAMPLES", c.Example)
 	var others []string
-	for _, o := range append([]*cobra.Command{c.Root()}, c.Root().Commands()...) {
+	for _, o := range withAllBelow(c.Root()) {
 		if o != c {
 			others = append(others, fmt.Sprintf(".BR %s (1)", roff(pageName(o))))
 		}

@@ -30,7 +30,8 @@ States: fresh; due (good, and should be renewed); expired; unknown (good until a
 API rejects it: nobody says how long); in-doubt (a reply was lost); blocked;
 needs-login; unreadable.
 
-With --check the exit code is that of the worst grant, for monitoring: 3 needs a
+Without --check the exit code tells only of grants that could not be read. With it
+the exit code is that of the worst grant, for monitoring: 3 needs a
 login, 4 expired or in doubt, 5 blocked or misconfigured, 6 could not be stored.
 
 ` + exitCodes,

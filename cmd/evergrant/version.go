@@ -27,12 +27,14 @@ func versionCommand(u *ui) *cobra.Command {
 		Use:   "version",
 		Short: "Print the version",
 		Args:  takes(0, 0, "evergrant version"),
-		RunE: func(*cobra.Command, []string) error {
-			if u.json {
-				return u.value(map[string]string{"version": version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})
-			}
-			u.printf("evergrant %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return nil
-		},
+		RunE:  func(*cobra.Command, []string) error { return printVersion(u) },
 	}
+}
+
+func printVersion(u *ui) error {
+	if u.json {
+		return u.value(map[string]string{"version": version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})
+	}
+	u.printf("evergrant %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return nil
 }
