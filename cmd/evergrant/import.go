@@ -95,11 +95,7 @@ func (i *importing) run(ctx context.Context, path string) error {
 	if err := i.free(ctx, path); err != nil {
 		return err
 	}
-	known, err := i.remembered(ctx)
-	if err != nil {
-		return err
-	}
-	cfg, err := i.configFor(g, known)
+	cfg, err := i.configFor(g, i.remembered(ctx))
 	if err != nil {
 		return err
 	}
@@ -123,6 +119,9 @@ func readMost(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil, errors.New("it is a folder, not a file")
+	}
 	return io.ReadAll(io.LimitReader(f, mostImport))
 }
 
@@ -180,32 +179,40 @@ func (i *importing) free(ctx context.Context, path string) error {
 }
 
 // remembered is what a token file's side file says of its grant: evergrant's own
-// files are taken over with it. References that are not followed there are left
-// out.
-func (i *importing) remembered(ctx context.Context) (evergrant.Status, error) {
+// files are taken over with it. What cannot be used is left out, and said.
+func (i *importing) remembered(ctx context.Context) evergrant.Status {
 	dir, name := filepath.Split(i.from)
 	if i.from == "-" || !isThere(filepath.Join(dir, "."+name+".evergrant")) {
-		return evergrant.Status{}, nil
+		return evergrant.Status{}
 	}
-	src, err := evergrant.OpenFile(i.from, evergrant.Config{ResolveSecret: resolveSecret})
+	s, err := statusAt(ctx, i.from)
 	if err != nil {
-		return evergrant.Status{}, err
+		i.u.warn("what is remembered beside "+i.from+" cannot be used: "+err.Error(), "say it with --provider or --token-url, --client-id and --client-secret")
+		return evergrant.Status{}
 	}
-	defer src.Close()
-	s, err := src.Status(ctx)
-	if err != nil {
-		return s, err
-	}
+	strange := false
 	for _, ref := range []*string{&s.SecretRef, &s.KeyRef, &s.KeyPasswordRef, &s.CertRef} {
 		if strings.HasPrefix(*ref, evergrant.Elsewhere) {
-			*ref = ""
-			i.u.warn("how the client authenticates is remembered beside "+i.from+", and not followed: the side file was copied, unpacked or restored, or is another user's", "if you trust it, say it with --client-secret or --key")
+			*ref, strange = "", true
 		}
+	}
+	if strange {
+		i.u.warn("how the client authenticates is remembered beside "+i.from+", and not followed: the side file was copied, unpacked or restored, or is another user's", "if you trust it, say it with --client-secret or --key")
 	}
 	if s.GrantType != "" {
 		i.u.warn(i.from+" is renewed by asking again ("+s.GrantType+"), and how is not taken over", "set it up with `evergrant login --grant "+s.GrantType+"`")
 	}
-	return s, nil
+	return s
+}
+
+// statusAt is what a token file and its side file say.
+func statusAt(ctx context.Context, path string) (evergrant.Status, error) {
+	src, err := evergrant.OpenFile(path, evergrant.Config{ResolveSecret: resolveSecret})
+	if err != nil {
+		return evergrant.Status{}, err
+	}
+	defer src.Close()
+	return src.Status(ctx)
 }
 
 // asRemembered fills in what is remembered of the grant, unless a flag leads to
