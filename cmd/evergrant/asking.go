@@ -81,20 +81,24 @@ func (l *loginFlow) runAsking(ctx context.Context, at string, cfg evergrant.Conf
 	}
 	document, err := askOnce(ctx, first, cfg)
 	if err != nil {
-		return l.unasked(err)
+		return l.unasked(err, cfg)
 	}
 	return l.kept(ctx, document, cfg, l.ask.subject, l.scope)
 }
 
 // unasked is why there is no grant; nothing is kept of it.
-func (l *loginFlow) unasked(err error) error {
+func (l *loginFlow) unasked(err error, cfg evergrant.Config) error {
 	var e *evergrant.Error
 	if !errors.As(err, &e) {
 		return err
 	}
 	f := *e
-	if f.Do = withoutKept(f.Do); l.ask.grant == "jwt-bearer" && l.ask.subject == "" && l.ask.source == "" {
-		f.Do += " If the assertion is to be about a user, add --subject."
+	f.Do = withoutKept(f.Do)
+	switch {
+	case l.ask.grant == "jwt-bearer" && l.ask.subject == "" && l.ask.source == "":
+		f.Do = clause(f.Do) + ". If the assertion is to be about a user, add --subject."
+	case l.ask.grant == "client_credentials" && cfg.SecretRef == "" && cfg.KeyRef == "" && errors.Is(err, evergrant.ErrMisconfigured):
+		f.Do = clause(f.Do) + ". The client speaks for itself here: give its secret with --client-secret, such as env:NAME, or its --key."
 	}
 	return &f
 }

@@ -84,7 +84,7 @@ func (d *deletion) run(ctx context.Context, grant string) error {
 // asked twice for a passphrase.
 func (d *deletion) openOnce(ctx context.Context, grant string) (*evergrant.Source, error) {
 	at := endpoint(evergrant.Endpoints{Revoke: d.revokeURL})
-	if !isName(grant) {
+	if grant == "" || !isName(grant) {
 		return d.open(ctx, grant, at)
 	}
 	cfg, err := d.config()

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -37,7 +38,7 @@ variable is taken out of the command's environment.
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if name == "" || strings.ContainsAny(name, "=\x00") {
+			if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r == '=' || unicode.IsSpace(r) || unicode.IsControl(r) }) {
 				return usageError{fmt.Errorf("--env %q is no name of a variable", name), "give a name such as ACCESS_TOKEN"}
 			}
 			path, err := exec.LookPath(args[1])

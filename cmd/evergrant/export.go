@@ -53,7 +53,16 @@ of them go on. A tool that can run a command for its token is better served by
 }
 
 func (e *exporting) run(ctx context.Context, path string) error {
-	f, err := foreign.Named(cmp.Or(e.format, "none"))
+	if e.format == "" {
+		var names []string
+		for _, f := range foreign.Formats() {
+			if f.Writes {
+				names = append(names, f.Name)
+			}
+		}
+		return usageError{errors.New("--format is missing"), "one of " + strings.Join(names, ", ") + "; `evergrant import --list` says what they are"}
+	}
+	f, err := foreign.Named(e.format)
 	if err != nil {
 		return usageError{fmt.Errorf("--format: %w", err), hintOf(err)}
 	}

@@ -86,6 +86,9 @@ func (t *target) config() (evergrant.Config, error) {
 	if t.session < 0 {
 		return cfg, usageError{fmt.Errorf("--session-lifetime %s is negative", t.session), "give a duration such as 2h"}
 	}
+	if err := scopeFits(t.scope); err != nil {
+		return cfg, err
+	}
 	if t.auth != "" && !slices.Contains(clientAuths, t.auth) {
 		return cfg, usageError{fmt.Errorf("--client-auth %s is not known", t.auth), "use one of " + strings.Join(clientAuths, ", ")}
 	}
@@ -169,6 +172,9 @@ func (t *target) open(ctx context.Context, grant string, change func(*evergrant.
 		change(&cfg)
 	}
 	var src *evergrant.Source
+	if err := targetKind(grant); err != nil {
+		return nil, err
+	}
 	if isName(grant) {
 		src, err = openNamed(ctx, t.u, grant, cfg)
 	} else {
@@ -182,6 +188,35 @@ func (t *target) open(ctx context.Context, grant string, change func(*evergrant.
 	}
 	context.AfterFunc(ctx, func() { src.Close() })
 	return src, nil
+}
+
+// targetKind refuses what cannot be a grant, and says what it is.
+func targetKind(grant string) error {
+	if grant == "" {
+		return usageError{errors.New("TARGET is empty"), "name a token file or a kept grant; a variable of a script may be unset"}
+	}
+	if isName(grant) {
+		return nil
+	}
+	info, err := os.Stat(grant)
+	switch {
+	case err != nil || info.Mode().IsRegular():
+		return nil
+	case info.IsDir():
+		return usageError{fmt.Errorf("%s is a folder, not a token file", grant), "name a file in it"}
+	case info.Mode()&os.ModeNamedPipe != 0:
+		return usageError{fmt.Errorf("%s is a pipe, not a token file", grant), "name a regular file: a refresh writes it back"}
+	}
+	return usageError{fmt.Errorf("%s is no regular file", grant), "name a token file: a refresh writes it back"}
+}
+
+// scopeFits refuses what no scope can have (RFC 6749 §3.3).
+func scopeFits(scope string) error {
+	strange := func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }
+	if i := strings.IndexFunc(scope, strange); i >= 0 {
+		return usageError{fmt.Errorf("--scope %q has a character that no scope has", scope), "correct --scope: words separated by spaces, without quotes and backslashes"}
+	}
+	return nil
 }
 
 func pair(flag, text string) (name, value string, err error) {

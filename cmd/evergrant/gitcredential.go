@@ -45,6 +45,9 @@ Nothing is printed for other hosts, so that git asks its next helper.
 			if len(h.hosts) == 0 {
 				return usageError{errors.New("--host is missing"), "name the host the token is for, as git does: git.example.com, or git.example.com:8443"}
 			}
+			if i := slices.IndexFunc(h.hosts, func(host string) bool { return strings.ContainsAny(host, "/ ") || host == "" }); i >= 0 {
+				return usageError{fmt.Errorf("--host %q is no host", h.hosts[i]), "give the host alone, without https:// and without a path: git.example.com, or git.example.com:8443"}
+			}
 			h.userGiven = cmd.Flags().Changed("username")
 			q, err := readGit(os.Stdin)
 			if err != nil || !h.means(q) {

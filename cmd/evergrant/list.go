@@ -81,12 +81,39 @@ func keptRows(ctx context.Context, store *keyring.Store, cfg evergrant.Config) (
 
 // grantsIn counts the records of a store, without its key.
 func grantsIn(store *keyring.Store) (int, error) {
+	entries, err := recordsIn(store)
+	return len(entries), err
+}
+
+// recordsIn are the paths of a store's records.
+func recordsIn(store *keyring.Store) ([]string, error) {
 	d, err := store.Describe()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	entries, err := filepath.Glob(filepath.Join(globbed(d.Dir), "*.grant"))
-	return len(entries), err
+	return filepath.Glob(filepath.Join(globbed(d.Dir), "*.grant"))
+}
+
+// namesIn are the names of the grants in a store as far as the names of its files
+// tell them, without its key.
+func namesIn(store *keyring.Store) []string {
+	entries, _ := recordsIn(store)
+	for i, path := range entries {
+		entries[i] = nameOfRecord(path)
+	}
+	return entries
+}
+
+// nearest is the name that was meant by one that is not there; "" if none is near.
+func nearest(name string, names []string) string {
+	c := &cobra.Command{SuggestionsMinimumDistance: 2}
+	for _, n := range names {
+		c.AddCommand(&cobra.Command{Use: n, Run: func(*cobra.Command, []string) {}})
+	}
+	if near := c.SuggestionsFor(name); len(near) > 0 {
+		return near[0]
+	}
+	return ""
 }
 
 // globbed is a folder's name as a pattern of itself.
@@ -118,7 +145,11 @@ func nameInError(err error) string {
 	if !errors.As(err, &e) {
 		return "?"
 	}
-	stem := strings.TrimSuffix(filepath.Base(e.Path), ".grant")
+	return nameOfRecord(e.Path)
+}
+
+func nameOfRecord(path string) string {
+	stem := strings.TrimSuffix(filepath.Base(path), ".grant")
 	if name, err := url.PathUnescape(stem); err == nil {
 		return name
 	}

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
+	"net"
 	"os"
 	"strings"
 
@@ -34,6 +36,13 @@ func (l *loginFlow) failure(err error) error {
 		class = evergrant.ErrTemporary
 	}
 	f := &evergrant.Error{Class: class, Rule: "login-" + string(e.Kind), Says: e.Error(), Do: cmp.Or(e.Do, "start the login again"), Err: e}
+	var op *net.OpError
+	switch {
+	case e.Kind == login.Usage && l.noBrowser && errors.Is(e, io.EOF):
+		f.Says, f.Do = "standard input ended before the address was pasted", "--no-browser reads the address from standard input: run it on a terminal, or pipe the address into it"
+	case e.Kind == login.Usage && errors.As(e, &op) && op.Op == "listen":
+		f.Do = "give another --redirect-port, or a range such as 8400-8410, that the app registration lists; without it any free port is taken"
+	}
 	var variable *provider.VarError
 	if errors.As(err, &variable) {
 		f.Do = variableHint(variable)

@@ -64,7 +64,11 @@ func (u *ui) passphrase(ctx context.Context) (evergrant.Secret, error) {
 		if kind, _, _ := strings.Cut(ref, ":"); secretKinds[kind] == nil {
 			return evergrant.Secret{}, usageError{errors.New(envPassphrase + " takes a reference, not the passphrase itself"), secretHint}
 		}
-		return resolveSecret(ctx, ref)
+		s, err := resolveSecret(ctx, ref)
+		if errors.As(err, new(badRef)) {
+			err = usageError{err, "check the reference in " + envPassphrase}
+		}
+		return s, err
 	}
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return evergrant.Secret{}, usageError{errors.New("the store is sealed with a passphrase, and there is no terminal to ask for it"), "name it with " + envPassphrase + "=file:PATH or cmd:PROGRAM"}

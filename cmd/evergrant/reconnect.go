@@ -19,7 +19,15 @@ import (
 
 // again fills in what is remembered of a grant that is logged in again.
 func (l *loginFlow) again(ctx context.Context, at string, cfg *evergrant.Config, said func(flag string) bool) (string, error) {
+	if l.file != "" {
+		if err := targetKind(l.file); err != nil {
+			return "", err
+		}
+	}
 	if l.target0() == "" || !l.exists(ctx, l.u) {
+		if at == "" && l.target0() != "" {
+			return "", l.notThere()
+		}
 		if at == "" {
 			return "", usageError{errors.New("`evergrant login` needs to know where"), "name a provider, an issuer URL or the URL of an API; `evergrant providers` lists the catalog"}
 		}
@@ -59,6 +67,20 @@ func (l *loginFlow) again(ctx context.Context, at string, cfg *evergrant.Config,
 		l.sameClient(ctx, src, s, cfg)
 	}
 	return at, nil
+}
+
+// notThere is the error of a login again of what is not there.
+func (l *loginFlow) notThere() error {
+	if l.name == "" {
+		return usageError{fmt.Errorf("there is no token file %s to log in again", l.file), "for a new one name a provider or issuer: evergrant login TARGET --file " + l.file}
+	}
+	hint := "for a new one name a provider or issuer: evergrant login TARGET --name " + l.name
+	if store, err := l.store(l.u); err == nil {
+		if near := nearest(l.name, namesIn(store)); near != "" {
+			hint = "did you mean " + near + "? " + hint
+		}
+	}
+	return usageError{fmt.Errorf("there is no kept grant called %s to log in again", l.name), hint}
 }
 
 // replaces warns, before a person is bothered, that another grant is there: the

@@ -142,6 +142,9 @@ func secretFromKeyring(_ context.Context, item string) (string, error) {
 	if errors.Is(err, oskeyring.ErrNotFound) {
 		return "", badRef{fmt.Errorf("the keyring has no %s of %s", account, service)}
 	}
+	if errors.Is(err, exec.ErrNotFound) { // of the program that would start a bus
+		return "", errors.New("the OS keyring (Secret Service) cannot be used: no session bus: DBUS_SESSION_BUS_ADDRESS is not set")
+	}
 	return s, err
 }
 
