@@ -122,9 +122,6 @@ func (t *target) config() (evergrant.Config, error) {
 	if cfg.Fields, err = pairs("--field", t.fields); err != nil {
 		return cfg, err
 	}
-	if err := knownFields(cfg.Fields); err != nil {
-		return cfg, err
-	}
 	if cfg.Vars, err = pairs("--var", t.vars); err != nil {
 		return cfg, err
 	}

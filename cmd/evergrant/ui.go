@@ -256,7 +256,7 @@ func (u *ui) event(e evergrant.Event) {
 	switch e := e.(type) {
 	case evergrant.Identified:
 		if u.first("identified " + e.Grant + " " + e.TokenURL) {
-			u.say("%s: found the token endpoint %s in the file (provider %s); remembered after the first success", e.Grant, e.TokenURL, orDash(e.Provider))
+			u.say("%s: the token endpoint is %s (provider %s); remembered after the first success", e.Grant, e.TokenURL, orDash(e.Provider))
 		}
 	case evergrant.Retrying:
 		u.say("%s; trying again in %s", clause(e.Says), brief(e.After))

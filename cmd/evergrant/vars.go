@@ -12,8 +12,8 @@ import (
 	"github.com/evergrant/evergrant/provider"
 )
 
-// A name on the command line that nothing knows is refused: a slip in one would
-// send a token to another place, or leave one unwritten, without a word.
+// A variable that nothing knows is refused: a slip in its name would send a token
+// to another place without a word.
 
 // varsFit refuses variables that the provider of a grant does not have.
 func varsFit(ctx context.Context, src *evergrant.Source, cfg evergrant.Config) error {
@@ -57,20 +57,4 @@ func variablesHint(p *provider.Provider) string {
 		return "it has none: leave --var out"
 	}
 	return "it has " + strings.Join(slices.Sorted(maps.Keys(p.Vars)), ", ") + "; `evergrant providers " + p.Name + "` says what they are for"
-}
-
-// fieldNames are the members of token answers that --field can place.
-var fieldNames = []string{
-	"access_token", "refresh_token", "id_token", "token_type", "scope", "expires_in", "expires_at", "expires_on", "expiry",
-	"issued_at", "created_at", "refresh_token_expires_in", "refresh_token_expires_at", "refresh_expires_in", "id", "instance_url", "signature", "client_id",
-}
-
-// knownFields refuses the name of a member that no answer brings.
-func knownFields(fields map[string]string) error {
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		if !slices.Contains(fieldNames, name) {
-			return usageError{fmt.Errorf("--field knows no member %s", name), "one of " + strings.Join(fieldNames, ", ") + ", as a token answer names it"}
-		}
-	}
-	return nil
 }
