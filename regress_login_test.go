@@ -772,3 +772,40 @@ func TestFirstVerdictIsRememberedWhole(t *testing.T) {
 		t.Errorf("%+v, %v", st, err)
 	}
 }
+
+// A variable that was given for a grant whose endpoint was known, from its file or
+// from a try before, was ignored without a word: the token of a sandbox went to
+// production.
+func TestVariableLeadsAwayFromWhatIsKnown(t *testing.T) {
+	b := newBed(t, rotating)
+	for name, tt := range map[string]struct {
+		file string
+		vars map[string]string
+		want string
+	}{
+		"of the file":        {`{"refresh_token": "r", "id": "https://login.salesforce.com/id/00D000000000001EAA/005000000000001AAA"}`, map[string]string{"host": "test.salesforce.com"}, "https://test.salesforce.com/services/oauth2/token"},
+		"of nothing":         {`{"refresh_token": "r"}`, map[string]string{"host": "test.salesforce.com"}, "https://test.salesforce.com/services/oauth2/token"},
+		"back to production": {`{"refresh_token": "r", "id": "https://test.salesforce.com/id/00D000000000001EAA/005000000000001AAA"}`, map[string]string{"host": "login.salesforce.com"}, "https://login.salesforce.com/services/oauth2/token"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b.path = filepath.Join(t.TempDir(), "token.json")
+			b.write(b.path, []byte(tt.file))
+			s := b.open(bare, func(c *evergrant.Config) { c.Provider, c.ClientID, c.Vars = "salesforce", "app", tt.vars })
+			if p, err := s.Plan(t.Context()); err != nil || p.URL != tt.want {
+				t.Errorf("it would go to %q: %+v, %v", p.URL, p.Problem, err)
+			}
+		})
+	}
+	t.Run("remembered", func(t *testing.T) {
+		b := newBed(t, rotating)
+		b.mustRefresh()
+		side := bytes.ReplaceAll(b.readSide(), []byte(b.cfg.TokenURL), []byte("https://login.salesforce.com/services/oauth2/token"))
+		b.write(b.side(), side)
+		for vars, want := range map[string]string{"test.salesforce.com": "https://test.salesforce.com/services/oauth2/token", "login.salesforce.com": "https://login.salesforce.com/services/oauth2/token"} {
+			s := b.open(bare, func(c *evergrant.Config) { c.Vars = map[string]string{"host": vars} })
+			if p, err := s.Plan(t.Context()); err != nil || p.URL != want {
+				t.Errorf("with %s it would go to %q: %+v, %v", vars, p.URL, p.Problem, err)
+			}
+		}
+	})
+}
