@@ -61,8 +61,9 @@ func run() int {
 	u := newUI(os.Stdout, os.Stderr)
 	context.AfterFunc(ctx, func() {
 		stop() // a second signal ends the process at once
-		time.Sleep(politePause)
-		u.say("stopping; the answer to what was sent is waited for, so that it is not lost (a second signal ends this at once)")
+		time.AfterFunc(politePause, func() {
+			u.say("stopping; the answer to what was sent is waited for, so that it is not lost (a second signal ends this at once)")
+		})
 	})
 	err := newRoot(u, os.Args[1:]).ExecuteContext(ctx)
 	if err == nil {
