@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -212,4 +213,66 @@ func TestUnfollowedReferencesAreNamedTogether(t *testing.T) {
 			t.Errorf("no %s: %s", want, e.Says)
 		}
 	}
+}
+
+// A first refresh that ended in a verdict left only endpoint and client behind:
+// the provider was gone for good, and without its fields the file was no token
+// file any more.
+func TestFirstVerdictIsRememberedWhole(t *testing.T) {
+	b := newBed(t, rotating)
+	b.write(b.path, fmt.Appendf(nil, `{"auth": {"token": "gone", "refresh": %q}}`, b.grant.RefreshToken))
+	told := func(c *evergrant.Config) {
+		c.Fields = map[string]string{"access_token": "/auth/token", "refresh_token": "/auth/refresh"}
+		short(c)
+	}
+	b.idp.Next("lost")
+	if _, err := b.refresh(evergrant.RefreshOptions{}, told); !errors.Is(err, evergrant.ErrTemporary) {
+		t.Fatal(err)
+	}
+	if _, err := b.refresh(evergrant.RefreshOptions{Replay: true}, bare); !errors.Is(err, evergrant.ErrNeedsLogin) {
+		t.Fatal(err)
+	}
+	if _, err := b.refresh(evergrant.RefreshOptions{}, bare); !errors.Is(err, evergrant.ErrNeedsLogin) {
+		t.Errorf("the verdict is forgotten: %v", err)
+	}
+	if st, err := b.open(bare).Status(t.Context()); err != nil || st.Provider != b.cfg.Provider || st.TokenURL != b.cfg.TokenURL || st.ClientID != "app" {
+		t.Errorf("%+v, %v", st, err)
+	}
+}
+
+// A variable that was given for a grant whose endpoint was known, from its file or
+// from a try before, was ignored without a word: the token of a sandbox went to
+// production.
+func TestVariableLeadsAwayFromWhatIsKnown(t *testing.T) {
+	b := newBed(t, rotating)
+	for name, tt := range map[string]struct {
+		file string
+		vars map[string]string
+		want string
+	}{
+		"of the file":        {`{"refresh_token": "r", "id": "https://login.salesforce.com/id/00D000000000001EAA/005000000000001AAA"}`, map[string]string{"host": "test.salesforce.com"}, "https://test.salesforce.com/services/oauth2/token"},
+		"of nothing":         {`{"refresh_token": "r"}`, map[string]string{"host": "test.salesforce.com"}, "https://test.salesforce.com/services/oauth2/token"},
+		"back to production": {`{"refresh_token": "r", "id": "https://test.salesforce.com/id/00D000000000001EAA/005000000000001AAA"}`, map[string]string{"host": "login.salesforce.com"}, "https://login.salesforce.com/services/oauth2/token"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b.path = filepath.Join(t.TempDir(), "token.json")
+			b.write(b.path, []byte(tt.file))
+			s := b.open(bare, func(c *evergrant.Config) { c.Provider, c.ClientID, c.Vars = "salesforce", "app", tt.vars })
+			if p, err := s.Plan(t.Context()); err != nil || p.URL != tt.want {
+				t.Errorf("it would go to %q: %+v, %v", p.URL, p.Problem, err)
+			}
+		})
+	}
+	t.Run("remembered", func(t *testing.T) {
+		b := newBed(t, rotating)
+		b.mustRefresh()
+		side := bytes.ReplaceAll(b.readSide(), []byte(b.cfg.TokenURL), []byte("https://login.salesforce.com/services/oauth2/token"))
+		b.write(b.side(), side)
+		for vars, want := range map[string]string{"test.salesforce.com": "https://test.salesforce.com/services/oauth2/token", "login.salesforce.com": "https://login.salesforce.com/services/oauth2/token"} {
+			s := b.open(bare, func(c *evergrant.Config) { c.Vars = map[string]string{"host": vars} })
+			if p, err := s.Plan(t.Context()); err != nil || p.URL != want {
+				t.Errorf("with %s it would go to %q: %+v, %v", vars, p.URL, p.Problem, err)
+			}
+		}
+	})
 }
