@@ -305,6 +305,11 @@ func (s *Source) Userinfo(ctx context.Context) (*oauth.Userinfo, error) {
 		}
 	}
 	u, err := userinfo(ctx, g.client(c), at, tok)
+	if refused := (*oauth.ServerError)(nil); errors.As(err, &refused) && refused.Status < 500 {
+		if v := h.st.dead(h.file.RefreshToken(), t.id); v != nil { // the grant has ended, and its access token with it
+			return nil, v.failure()
+		}
+	}
 	if err != nil {
 		return nil, askFailure("userinfo request", err)
 	}

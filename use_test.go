@@ -351,6 +351,23 @@ func TestUserinfoRefused(t *testing.T) {
 	}
 }
 
+// TestUserinfoOfAnEndedGrant: the access token is refused because the grant has
+// ended, which only a login mends.
+func TestUserinfoOfAnEndedGrant(t *testing.T) {
+	b := newBed(t, rotating)
+	b.mustRefresh()
+	b.idp.Revoke(b.grant.ID, "by hand")
+	if _, err := b.open().Userinfo(context.Background()); !errors.Is(err, evergrant.ErrMisconfigured) { // nobody knows yet
+		t.Errorf("before a refresh: %v", err)
+	}
+	if _, err := b.refresh(evergrant.RefreshOptions{}); !errors.Is(err, evergrant.ErrNeedsLogin) {
+		t.Fatal(err)
+	}
+	if _, err := b.open().Userinfo(context.Background()); !errors.Is(err, evergrant.ErrNeedsLogin) {
+		t.Errorf("after it: %v", err)
+	}
+}
+
 // TestEndpointsAreRemembered: they need not be said again.
 func TestEndpointsAreRemembered(t *testing.T) {
 	b := newBed(t, idptest.Config{Persona: idptest.Generic})
