@@ -248,6 +248,46 @@ func TestStoreThatHangsHoldsUpNobody(t *testing.T) {
 	})
 }
 
+// A caller whose time was up before the refresh was got nothing, although another
+// process had stored a token that was good, because that in memory had ended.
+func TestStoredTokenIsServedLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBed(t, rotating, nil)
+		store := b.inStore()
+		s := b.openRecord(deaf{store})
+		time.Sleep(time.Hour)
+		if _, err := b.refreshRecord(store); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(115 * time.Minute) // the one in memory has ended, the stored one is due
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		if _, err := s.Token(ctx); err != nil {
+			t.Errorf("the stored token is not served: %v", err)
+		}
+	})
+}
+
+// A call that waited two seconds at most, because it had a good token, gave up
+// after them although that token ended meanwhile and its caller had time.
+func TestTokenThatEndsInTheWaitIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBed(t, rotating, nil)
+		b.cfg.SessionLifetime = time.Hour
+		s := b.openRecord(b.inStore())
+		tok, err := s.Token(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Until(tok.Expiry) - time.Second)
+		b.idp.Next("delay-before=4s")
+		newer, err := s.Token(t.Context())
+		if err != nil || newer.AccessToken.Reveal() == tok.AccessToken.Reveal() {
+			t.Errorf("it gave up: %v", err)
+		}
+	})
+}
+
 // Once the token had ended, each call of Token was a token request, whatever
 // the provider had asked for.
 func TestEndedTokenIsNotHammered(t *testing.T) {

@@ -153,9 +153,12 @@ func (s *Source) valid(ctx, patient context.Context, min time.Duration) (*Result
 	}
 	r, err := s.do(patient, ask{min: min})
 	if err != nil {
-		return s.atHand(ctx, min, err)
+		r, err = s.atHand(ctx, min, err)
 	}
-	return r, nil
+	if err != nil && patient.Err() != nil && ctx.Err() == nil { // the token at hand ended meanwhile: now the refresh is waited for
+		return s.valid(ctx, ctx, min)
+	}
+	return r, err
 }
 
 // atHand serves what is stored, else the token in memory, although a flight
@@ -167,6 +170,10 @@ func (s *Source) atHand(ctx context.Context, min time.Duration, err error) (*Res
 	if s.hot.Load() == nil || !errors.As(err, &e) || errors.Is(err, ErrClosed) {
 		return nil, err
 	}
+	gone := ctx.Done()
+	if !s.hot.Load().good(min) { // then what is stored is all there may be
+		gone = nil
+	}
 	if f, err := s.flight(ask{kind: askStored, min: min}); err == nil {
 		late := time.NewTimer(briefly)
 		defer late.Stop()
@@ -176,7 +183,7 @@ func (s *Source) atHand(ctx context.Context, min time.Duration, err error) (*Res
 				return f.result, nil
 			}
 		case <-late.C:
-		case <-ctx.Done():
+		case <-gone:
 		}
 	}
 	h := s.hot.Load()
