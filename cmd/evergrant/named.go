@@ -64,16 +64,21 @@ func (u *ui) passphrase(ctx context.Context) (evergrant.Secret, error) {
 		if kind, _, _ := strings.Cut(ref, ":"); secretKinds[kind] == nil {
 			return evergrant.Secret{}, usageError{errors.New(envPassphrase + " takes a reference, not the passphrase itself"), secretHint}
 		}
-		s, err := resolveSecret(ctx, ref)
-		if errors.As(err, new(badRef)) {
-			err = usageError{err, "check the reference in " + envPassphrase}
-		}
-		return s, err
+		return passphraseAt(ctx, ref, "in "+envPassphrase)
 	}
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return evergrant.Secret{}, usageError{errors.New("the store is sealed with a passphrase, and there is no terminal to ask for it"), "name it with " + envPassphrase + "=file:PATH or cmd:PROGRAM"}
 	}
 	return hidden(ctx, u.err, "passphrase of the store: ")
+}
+
+// passphraseAt fetches the passphrase that a reference names, said there.
+func passphraseAt(ctx context.Context, ref, there string) (evergrant.Secret, error) {
+	s, err := resolveSecret(ctx, ref)
+	if errors.As(err, new(badRef)) {
+		err = usageError{err, "check the reference " + there}
+	}
+	return s, err
 }
 
 // hidden asks on the terminal for what it does not show. A signal ends the

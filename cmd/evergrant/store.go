@@ -114,11 +114,7 @@ func makeKeyFile(path string) error {
 // newPassphrase comes by reference, or is typed twice.
 func (k *keyChoice) newPassphrase(ctx context.Context) (evergrant.Secret, error) {
 	if k.passphrase != askForIt {
-		s, err := resolveSecret(ctx, k.passphrase)
-		if errors.As(err, new(badRef)) {
-			err = usageError{err, "check the reference given with --passphrase"}
-		}
-		return s, err
+		return passphraseAt(ctx, k.passphrase, "given with --passphrase")
 	}
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return evergrant.Secret{}, usageError{errors.New("there is no terminal to ask for the passphrase"), "give a reference: --passphrase=file:PATH"}
