@@ -200,7 +200,7 @@ func (c *Config) unfollowed(id identity) *Error {
 	if id.TokenURL != "" {
 		do = "if it may go to " + id.TokenURL + ", say it once more with " + strings.Join(flags, ", ")
 	}
-	if id.Grant.Source != "" && strings.HasPrefix(id.Grant.Source, Elsewhere) {
+	if strings.HasPrefix(id.Grant.Source, Elsewhere) {
 		do = "set the grant up again, with `evergrant login --grant " + id.Grant.Type + "`"
 	}
 	return &Error{Class: ErrUsage, Rule: "reference-elsewhere", Do: do,

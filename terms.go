@@ -47,8 +47,8 @@ func (g *engine) terms(h *holding) (terms, error) {
 	id.Endpoints = cfg.Endpoints.over(id.Endpoints)
 	if len(cfg.Vars) > 0 {
 		id.Vars = cfg.Vars
-		if cfg.TokenURL == "" {
-			id.TokenURL = moved(lookUp(), id.TokenURL, cfg.Vars)
+		if p := lookUp(); p != nil && cfg.TokenURL == "" { // what the caller says goes before what is known
+			id.TokenURL, _ = p.Moved(id.TokenURL, cfg.Vars)
 		}
 	}
 	id.SecretRef = firstOf(cfg.SecretRef, id.SecretRef)
@@ -122,25 +122,6 @@ func (g *engine) deriveTokenURL(h *holding, p *provider.Provider) string {
 		return "" // a variable is missing: reported when something is to be sent
 	}
 	return u
-}
-
-// moved is the endpoint to which variables lead from one that was remembered or
-// derived: what the caller says goes before both.
-func moved(p *provider.Provider, tokenURL string, vars map[string]string) string {
-	if p == nil {
-		return tokenURL
-	}
-	all := p.VarsIn(tokenURL)
-	elsewhere := false
-	for name, value := range vars {
-		if was := all[name]; was != "" && was != value {
-			all[name], elsewhere = value, true
-		}
-	}
-	if u, err := p.RefreshURL(all); elsewhere && err == nil {
-		return u
-	}
-	return tokenURL
 }
 
 // documentHosts are the hosts of the document's URL members, most telling

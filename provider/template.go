@@ -70,6 +70,22 @@ func (p *Provider) VarsIn(tokenURL string) map[string]string {
 	return nil
 }
 
+// Moved is the token URL to which variables lead away from one that was built from
+// the entry's own template: their values take the place of others in it. It is the
+// same URL, and false, where none does.
+func (p *Provider) Moved(tokenURL string, vars map[string]string) (string, bool) {
+	all, elsewhere := p.VarsIn(tokenURL), false
+	for name, value := range vars {
+		if was := all[name]; was != "" && was != value {
+			all[name], elsewhere = value, true
+		}
+	}
+	if u, err := p.RefreshURL(all); elsewhere && err == nil {
+		return u, true
+	}
+	return tokenURL, false
+}
+
 // Expand fills the variables of one endpoint template of p, and an empty
 // template gives an empty URL. Values can't leave their place in the URL: they
 // hold no slash, question mark, at sign, colon or space.

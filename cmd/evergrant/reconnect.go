@@ -108,13 +108,8 @@ func (l *loginFlow) movesTo(s evergrant.Status, cfg *evergrant.Config) bool {
 	if s.Provider == "" || err != nil {
 		return false
 	}
-	was := p.VarsIn(s.TokenURL)
-	for name, value := range cfg.Vars {
-		if before := was[name]; before != "" && before != value {
-			return true
-		}
-	}
-	return false
+	_, moved := p.Moved(s.TokenURL, cfg.Vars)
+	return moved
 }
 
 // sameClient takes over how the client authenticated, unless the command line
